@@ -1,0 +1,1 @@
+"""The metric catalogue, the saturation collector and the /metrics endpoint."""

@@ -1,0 +1,153 @@
+"""What observers see: the two event types, and the base class that receives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Literal, get_args
+
+from taskflow.checks import check_choice
+from taskflow.models import TaskStatus
+
+__all__ = ["LEVELS", "Level", "LifecycleEvent", "LogEvent", "TaskObserver"]
+
+Level = Literal["debug", "info", "warning", "error"]
+
+LEVELS: tuple[str, ...] = get_args(Level)
+"""The levels of `task_log`, from the least to the most severe."""
+
+
+# Immutable by convention: frozen=True makes __init__ about twice as slow, and
+# an event is made at every step of every task.
+@dataclass(slots=True, kw_only=True)
+class LifecycleEvent:
+    """One arrow of the state machine. Treat it as immutable; fields that do not apply are ``None``.
+
+    Attributes:
+        task_id: UUID of the task.
+        func_name: registered name of the task (``name=`` or the function's ``__name__``).
+        status: the state that the task has just entered.
+        timestamp: when, aware, UTC.
+        attempt: 0 for the first run, 1 for the first retry, ...
+        retries_used: retries that have been started or scheduled so far.
+        max_retries: retries that the task may use.
+        duration: seconds since the first start; on terminal states of a task that started.
+        attempt_duration: seconds of this attempt; on RETRYING and terminal states that end an attempt.
+        queue_duration: seconds from creation to the first start; on the first RUNNING.
+        slot_wait: seconds waited for a slot or a thread; on RUNNING.
+        pool: which of the two: ``async`` (a slot) or ``thread``; on RUNNING.
+        error: text of the exception that ended the attempt.
+        error_type: qualified class name of that exception (``module.Class``; builtins bare).
+        stacktrace: its traceback, capped.
+        next_delay: seconds until the next attempt; on RETRYING.
+        tags: the caller's tags.
+        registered: whether the function was registered with ``@task_manager.task()``.
+        code_function: ``module.qualname`` of the function.
+        reason: why the task was interrupted, cancelled, requeued or rescued: ``shutdown``,
+            ``not_dispatched``, ``duplicate``, ``requeued``, ``rescued``, ``poison`` or ``user``.
+        retry_of: id of the task that this one repeats.
+        trace_context: carrier that observers filled in `TaskObserver.inject` before a restart.
+    """
+
+    task_id: str
+    func_name: str
+    status: TaskStatus
+    timestamp: datetime
+    attempt: int = 0
+    retries_used: int = 0
+    max_retries: int = 0
+    duration: float | None = None
+    attempt_duration: float | None = None
+    queue_duration: float | None = None
+    slot_wait: float | None = None
+    pool: str | None = None
+    error: str | None = None
+    error_type: str | None = None
+    stacktrace: str | None = None
+    next_delay: float | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    registered: bool = False
+    code_function: str | None = None
+    reason: str | None = None
+    retry_of: str | None = None
+    trace_context: Mapping[str, str] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class LogEvent:
+    """One `task_log` line. Treat it as immutable.
+
+    Attributes:
+        task_id: UUID of the task that logged.
+        func_name: registered name of the task.
+        message: the text, as given.
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+        timestamp: when, aware, UTC.
+        attempt: 0 for the first run, 1 for the first retry, ...
+        tags: the caller's tags.
+        extra: the further keyword arguments of `task_log`.
+    """
+
+    task_id: str
+    func_name: str
+    message: str
+    level: Level
+    timestamp: datetime
+    attempt: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TaskObserver:
+    """Receives what happens to tasks. Every method is a no-op: override what you need.
+
+    A plain ``def`` handler runs inline, on the thread that made the event, in order: it must be quick
+    and thread-safe. An ``async def`` handler never delays a task: its events wait in a bounded queue
+    and are awaited one by one, in order, by the observer's own worker. An observer that raises affects
+    neither the task nor the other observers.
+
+    Args:
+        min_level: the least severe `task_log` level that `on_log` receives. Lifecycle events have no
+            level: all of them are delivered.
+
+    Raises:
+        ConfigurationError: ``min_level`` is unknown.
+    """
+
+    # Class attributes, so that a subclass that forgets super().__init__() still works.
+    min_level: str = "info"
+    queue_limit: ClassVar[int] = 10_000
+    """How many events may wait for ``async def`` handlers; beyond it the newest is dropped and counted."""
+
+    def __init__(self, min_level: str = "info") -> None:
+        self.min_level = check_choice("min_level", min_level, LEVELS)
+
+    # Overridable as ``async def`` too: hence the loose return type.
+    def on_lifecycle(self, event: LifecycleEvent) -> Any:
+        """A task entered a state."""
+
+    def on_log(self, event: LogEvent) -> Any:
+        """A task logged a line of at least ``min_level``."""
+
+    def bind(self, event: LifecycleEvent) -> None:
+        """An attempt is about to start, inside a context of its own: set context variables here.
+
+        Called with the RUNNING event, before any observer's `on_lifecycle` receives it.
+        """
+
+    def inject(self, event: LifecycleEvent, carrier: dict[str, str]) -> None:
+        """A task that may outlive this process was created: put what a restart must remember in ``carrier``.
+
+        Called with the PENDING event, after `on_lifecycle` received it. The carrier comes back as
+        ``trace_context`` on the task's events after the restart.
+        """
+
+    async def startup(self) -> None:
+        """The manager starts: open connections here."""
+
+    async def flush(self) -> None:
+        """Return when every event received so far has reached its destination."""
+
+    async def close(self) -> None:
+        """The manager has stopped: deliver what is buffered and release resources."""

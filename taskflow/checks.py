@@ -1,0 +1,53 @@
+"""Checks for public options: each error names the parameter, the value and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import TypeVar
+
+from taskflow.exceptions import ConfigurationError
+
+T = TypeVar("T")
+
+
+def check_choice(parameter: str, value: T, choices: Collection[T]) -> T:
+    """Return ``value`` if it is one of ``choices``."""
+    if value not in choices:
+        raise ConfigurationError(parameter, value, "must be one of " + ", ".join(map(repr, choices)))
+    return value
+
+
+def check_int(parameter: str, value: int, *, minimum: int) -> int:
+    """Return ``value`` if it is a whole number of at least ``minimum`` (``True`` is not a number)."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise ConfigurationError(parameter, value, f"must be a whole number, at least {minimum}")
+    return value
+
+
+def check_optional_int(parameter: str, value: int | None, *, minimum: int) -> int | None:
+    """As `check_int`, with ``None`` allowed."""
+    return None if value is None else check_int(parameter, value, minimum=minimum)
+
+
+def check_seconds(parameter: str, value: float, *, minimum: float = 0.0, above: bool = False) -> float:
+    """Return ``value`` if it is a finite number ``>= minimum`` (``> minimum`` with ``above``)."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < minimum or (above and value == minimum):
+        bound = f"above {minimum:g}" if above else f"at least {minimum:g}"
+        raise ConfigurationError(parameter, value, f"must be a finite number, {bound}")
+    return value
+
+
+def check_bool(parameter: str, value: bool) -> bool:
+    """Return ``value`` if it is ``True`` or ``False``: a string such as ``"no"`` would count as true."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(parameter, value, "must be True or False")
+    return value
+
+
+def check_text(parameter: str, value: str) -> str:
+    """Return ``value`` if it is text with something in it."""
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigurationError(parameter, value, "must be text that is not empty")
+    return value

@@ -1,0 +1,177 @@
+"""Every exception that Taskflow raises on purpose.
+
+    TaskflowError
+    ├── ConfigurationError (ValueError)      a wrong constructor or decorator value
+    │   └── DuplicateTaskNameError           two functions under one registered name
+    ├── NotAvailableYetError (NotImplementedError)
+    ├── TaskArgumentError (ValueError)       arguments that cannot be stored and revived unchanged
+    ├── DecryptionError                      stored arguments and none of the keys fits
+    ├── PersistenceRequiredError             persist=True and no backend
+    ├── ManagerClosedError (RuntimeError)    enqueued after the shutdown began
+    ├── InvalidTransitionError               the state machine has no such arrow
+    ├── TaskNotFoundError (LookupError)
+    ├── TaskFinishedError                    cancel of a task that has ended
+    └── TaskNotCancellableError              cancel of a sync function that has started
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigurationError",
+    "DecryptionError",
+    "DuplicateTaskNameError",
+    "InvalidTransitionError",
+    "ManagerClosedError",
+    "NotAvailableYetError",
+    "PersistenceRequiredError",
+    "TaskArgumentError",
+    "TaskFinishedError",
+    "TaskNotCancellableError",
+    "TaskNotFoundError",
+    "TaskflowError",
+]
+
+
+class TaskflowError(Exception):
+    """Root of every exception that Taskflow raises on purpose."""
+
+
+class ConfigurationError(TaskflowError, ValueError):
+    """A public option has a value that it cannot have.
+
+    Attributes:
+        parameter: name of the option.
+        value: what was given.
+        allowed: what would have been right, in words.
+    """
+
+    def __init__(self, parameter: str, value: object, allowed: str) -> None:
+        self.parameter = parameter
+        self.value = value
+        self.allowed = allowed
+        super().__init__(f"{parameter}={value!r}: {allowed}")
+
+
+class DuplicateTaskNameError(ConfigurationError):
+    """Two different functions were registered under one name.
+
+    Attributes:
+        name: the registered name.
+        first, second: where the two functions are defined, as ``file:line (module.qualname)``.
+    """
+
+    def __init__(self, name: str, first: str, second: str) -> None:
+        self.name = name
+        self.first = first
+        self.second = second
+        super().__init__(
+            "name",
+            name,
+            f"already registered for {first}; {second} needs a name of its own "
+            f'(@task_manager.task(name="..."))',
+        )
+
+
+class NotAvailableYetError(TaskflowError, NotImplementedError):
+    """An option of the contract whose feature has not landed.
+
+    Attributes:
+        parameter: name of the option.
+    """
+
+    def __init__(self, parameter: str, feature: str) -> None:
+        self.parameter = parameter
+        super().__init__(f"{parameter}: {feature} is not available yet in this version of Taskflow")
+
+
+class TaskArgumentError(TaskflowError, ValueError):
+    """An argument cannot be stored and revived as the same value of the same type.
+
+    Attributes:
+        func_name: registered name of the task.
+        parameter: name of the parameter whose argument it is.
+        reason: what went wrong, in words.
+    """
+
+    def __init__(self, func_name: str, parameter: str, reason: str) -> None:
+        self.func_name = func_name
+        self.parameter = parameter
+        self.reason = reason
+        super().__init__(f"task {func_name!r}, argument {parameter!r}: {reason}")
+
+
+class DecryptionError(TaskflowError):
+    """Stored arguments could not be decrypted with any of the configured keys."""
+
+
+class PersistenceRequiredError(TaskflowError):
+    """A ``persist=True`` task was enqueued on a manager that has no backend.
+
+    Attributes:
+        func_name: registered name of the task.
+    """
+
+    def __init__(self, func_name: str) -> None:
+        self.func_name = func_name
+        super().__init__(
+            f"task {func_name!r} has persist=True, but its TaskManager has no backend to keep it in"
+        )
+
+
+class ManagerClosedError(TaskflowError, RuntimeError):
+    """The manager takes no more tasks because its shutdown has begun."""
+
+    def __init__(self, message: str = "the TaskManager is shut down and takes no more tasks") -> None:
+        super().__init__(message)
+
+
+class InvalidTransitionError(TaskflowError):
+    """A record was asked to move along an arrow that the state machine does not have.
+
+    Attributes:
+        task_id: the record.
+        current, wanted: the two states.
+    """
+
+    def __init__(self, task_id: str, current: str, wanted: str) -> None:
+        self.task_id = task_id
+        self.current = current
+        self.wanted = wanted
+        super().__init__(f"task {task_id}: no transition from {current} to {wanted}")
+
+
+class TaskNotFoundError(TaskflowError, LookupError):
+    """No task has this id.
+
+    Attributes:
+        task_id: the id that was looked up.
+    """
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        super().__init__(f"no task with id {task_id!r}")
+
+
+class TaskFinishedError(TaskflowError):
+    """The task has already ended.
+
+    Attributes:
+        task_id, status: the task and the state it ended in.
+    """
+
+    def __init__(self, task_id: str, status: str) -> None:
+        self.task_id = task_id
+        self.status = status
+        super().__init__(f"task {task_id} has already ended: {status}")
+
+
+class TaskNotCancellableError(TaskflowError):
+    """A sync function that has started cannot be stopped.
+
+    Attributes:
+        task_id: the task.
+    """
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        super().__init__(f"task {task_id} is a sync function that has started: it cannot be stopped")
