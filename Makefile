@@ -1,0 +1,52 @@
+# Needs Python 3.11 or newer (`make PYTHON=/path/to/python3.12 ...` picks one), make, and a
+# network for the first run. Everything happens in ./.venv.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench clean
+
+help: ## List the targets
+	@echo "Taskflow. Usage: make TARGET [ARGS='...'] [PYTHON=python3]"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(STAMP) ## Start the example shop, send it traffic, and show what its tasks do (Ctrl-C stops it)
+	@$(PY) docs/examples/demo.py $(ARGS)
+
+test: $(STAMP) ## Run the whole test suite; ARGS are pytest's, e.g. make test ARGS='-k retry'
+	$(PY) -m pytest $(ARGS)
+
+check: $(STAMP) ## Formatting, lint, types and layers: what a change must pass besides the tests
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+
+format: $(STAMP) ## Format the code and apply the safe fixes of the linter
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench: $(STAMP) ## Measure throughput and overhead
+	$(PY) -m tests.benchmarks.run $(ARGS)
+
+clean: ## Remove the virtual environment, build results, caches and the demo's data
+	rm -rf $(VENV) build dist demo-data .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Written last, so that an interrupted installation starts again.
+$(STAMP): pyproject.toml taskflow/version.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Taskflow needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo missing)." >&2; \
+		echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "'$(PYTHON)' cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,40 @@
+"""What every test may rely on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# A deadline is a timing assertion: it fails on a busy machine.
+settings.register_profile("taskflow", deadline=None)
+settings.load_profile("taskflow")
+
+# Debian keeps daemons and logrotate in folders that are not on an ordinary user's PATH.
+SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+
+
+def require(condition: object, what: str) -> None:
+    """Skip the test if something outside Python is missing; fail it where CI promised to have it."""
+    if condition:
+        return
+    if os.environ.get("TASKFLOW_REQUIRE_SERVICES") == "1":
+        pytest.fail(f"{what} is missing, and TASKFLOW_REQUIRE_SERVICES=1 promises it", pytrace=False)
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture
+def executable() -> Callable[[str], Path]:
+    """Find a program by its name, or by the environment variable that names its path (``JAEGER_BIN``)."""
+
+    def find(name: str, *, variable: str | None = None) -> Path:
+        given = os.environ.get(variable) if variable else None
+        found = given or shutil.which(name, path=SEARCH_PATH)
+        require(found, f"the program {name!r}")
+        return Path(str(found))
+
+    return find
