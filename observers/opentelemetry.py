@@ -1,0 +1,314 @@
+"""Spans for tasks: who enqueued them, how they ran, and each attempt, with `task_log` lines on them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+from opentelemetry import _logs, trace
+from opentelemetry.context import Context, attach
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from taskflow.checks import check_choice, check_int
+from taskflow.exceptions import ConfigurationError
+from taskflow.models import TERMINAL, TaskStatus
+from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver
+from taskflow.observers.otel_attributes import (
+    DROPPED_LOGS,
+    ERROR_TYPE,
+    QUEUE_DURATION,
+    TASK_ATTEMPTS,
+    TASK_ID,
+    TASK_NAME,
+    TASK_REASON,
+    TASK_STATUS,
+    Attributes,
+    exception_attributes,
+    labels,
+    safe_text,
+    tag_attributes,
+)
+from taskflow.observers.otel_flush import force_flush
+from taskflow.observers.otel_logs import add_span_event, emit_record
+from taskflow.version import __version__
+
+__all__ = ["OpenTelemetryObserver"]
+
+Propagation = Literal["child", "link", "none"]
+Logs = Literal["events", "records", "both", "none"]
+
+SCOPE = "taskflow"
+
+# Not the globally configured propagator: what is stored with a record must be readable after a
+# deployment that configures another one, and must never hold baggage, which may be personal data.
+# https://www.w3.org/TR/trace-context/
+CARRIER = TraceContextTextMapPropagator()
+
+
+@dataclass(slots=True)
+class TaskTrace:
+    """The trace of one unfinished task.
+
+    Attributes:
+        origin: context of the span that enqueued it; remote if that was before a restart.
+        run, attempt: the open spans.
+        status: the state it was last seen in.
+        log_events: `task_log` lines on its spans.
+        dropped_logs: lines beyond the cap.
+    """
+
+    origin: SpanContext | None = None
+    run: Span | None = None
+    attempt: Span | None = None
+    status: TaskStatus = TaskStatus.PENDING
+    log_events: int = 0
+    dropped_logs: int = 0
+
+    @property
+    def innermost(self) -> Span | None:
+        """The span that the task's code runs in."""
+        return self.attempt or self.run
+
+
+class OpenTelemetryObserver(TaskObserver):
+    """Traces every task: ``enqueue``, ``run`` and, for tasks that may be retried, ``attempt`` spans.
+
+    The spans, their attributes and the modes of propagation are on the page *Tracing* of the
+    documentation. User code runs with the attempt's span (or the run span) as the current one.
+
+    Args:
+        tracer_provider: where spans go; the global provider if ``None``, even if set later.
+        logger_provider: where log records go; the global provider if ``None``.
+        propagation: how ``run`` relates to ``enqueue``: ``child`` (one trace), ``link`` (two linked
+            traces) or ``none``.
+        logs: what becomes of `task_log` lines: span ``events``, log ``records``, ``both`` or ``none``.
+        max_log_events: span events of one run for `task_log` lines; the excess is counted in
+            ``taskflow.task.dropped_logs``.
+        min_level: the least severe `task_log` level to record.
+
+    Raises:
+        ConfigurationError: a value is not one of those.
+    """
+
+    flush_timeout: ClassVar[float] = 30.0
+    """Seconds that `flush` and `close` wait for an exporter."""
+
+    def __init__(
+        self,
+        tracer_provider: trace.TracerProvider | None = None,
+        logger_provider: _logs.LoggerProvider | None = None,
+        propagation: Propagation = "child",
+        logs: Logs = "events",
+        max_log_events: int = 128,
+        *,
+        min_level: str = "info",
+    ) -> None:
+        super().__init__(min_level)
+        if tracer_provider is not None and not isinstance(tracer_provider, trace.TracerProvider):
+            raise ConfigurationError(
+                "tracer_provider", tracer_provider, "must be an OpenTelemetry TracerProvider"
+            )
+        if logger_provider is not None and not isinstance(logger_provider, _logs.LoggerProvider):
+            raise ConfigurationError(
+                "logger_provider", logger_provider, "must be an OpenTelemetry LoggerProvider"
+            )
+        self.tracer_provider = tracer_provider
+        self.logger_provider = logger_provider
+        self.propagation = check_choice("propagation", propagation, get_args(Propagation))
+        self.logs = check_choice("logs", logs, get_args(Logs))
+        self.max_log_events = check_int("max_log_events", max_log_events, minimum=1)
+        self._tracer = trace.get_tracer(SCOPE, __version__, tracer_provider)
+        self._logger = _logs.get_logger(SCOPE, __version__, logger_provider)
+        self._span_events = logs in {"events", "both"}
+        self._log_records = logs in {"records", "both"}
+        self._live: dict[str, TaskTrace] = {}
+
+    def on_lifecycle(self, event: LifecycleEvent) -> None:
+        """Open the ``enqueue`` span, or close the spans of an attempt or a run."""
+        if event.status is TaskStatus.PENDING:
+            self._pending(event)
+        elif event.status is TaskStatus.RETRYING:
+            self._retrying(event)
+        elif event.status in TERMINAL:
+            self._finished(event)
+
+    def bind(self, event: LifecycleEvent) -> None:
+        """Open the spans of the attempt that starts, and make the innermost current.
+
+        Nothing is detached: the context belongs to this attempt alone and ends with it.
+        """
+        task = self._live.get(event.task_id)
+        if task is None:
+            task = self._live[event.task_id] = TaskTrace(_remembered(event.trace_context))
+        if task.run is None:
+            task.run = self._start_run(event, task.origin)
+        if event.max_retries:
+            task.attempt = self._start_attempt(event, task.run)
+        task.status = event.status
+        attach(trace.set_span_in_context(task.attempt or task.run))
+
+    def inject(self, event: LifecycleEvent, carrier: dict[str, str]) -> None:
+        """Remember the ``enqueue`` span as W3C trace context, to link to it after a restart."""
+        task = self._live.get(event.task_id)
+        if task is not None and task.origin is not None:
+            CARRIER.inject(carrier, trace.set_span_in_context(NonRecordingSpan(task.origin)))
+
+    def on_log(self, event: LogEvent) -> None:
+        """Put the line on the task's innermost span and into the log, as configured."""
+        if self._log_records:
+            emit_record(self._logger, event)
+        task = self._live.get(event.task_id)
+        if task is None or not self._span_events:
+            return
+        if task.log_events >= self.max_log_events:
+            task.dropped_logs += 1
+        elif (span := task.innermost) is not None and span.is_recording():
+            task.log_events += 1
+            add_span_event(span, event)
+
+    async def flush(self) -> None:
+        """Let the providers export what they buffer."""
+        providers: list[object] = [self.tracer_provider or trace.get_tracer_provider()]
+        if self._log_records:
+            providers.append(self.logger_provider or _logs.get_logger_provider())
+        await asyncio.gather(*(force_flush(provider, self.flush_timeout) for provider in providers))
+
+    async def close(self) -> None:
+        """End the spans of tasks that were left unfinished, with the status they had, and flush."""
+        while self._live:
+            _, task = self._live.popitem()
+            _leave(task, task.status)
+        await self.flush()
+
+    def _pending(self, event: LifecycleEvent) -> None:
+        # A task that runs again from scratch, here or elsewhere: this run is over.
+        stale = self._live.pop(event.task_id, None)
+        if stale is not None:
+            _leave(stale, event.status)
+        if event.reason is None and event.trace_context is None:
+            origin: SpanContext | None = self._start_enqueue(event)
+        else:
+            origin = _remembered(event.trace_context) or (stale.origin if stale else None)
+        self._live[event.task_id] = TaskTrace(origin)
+
+    def _start_enqueue(self, event: LifecycleEvent) -> SpanContext:
+        names = labels(event.func_name, event.code_function)
+        attributes = {**tag_attributes(event.tags), **names.task, TASK_ID: event.task_id}
+        span = self._tracer.start_span(names.enqueue, kind=SpanKind.PRODUCER, attributes=attributes)
+        span.end()
+        return span.get_span_context()
+
+    def _start_run(self, event: LifecycleEvent, origin: SpanContext | None) -> Span:
+        names = labels(event.func_name, event.code_function)
+        attributes = {**tag_attributes(event.tags), **names.code, TASK_ID: event.task_id}
+        if event.queue_duration is not None:
+            attributes[QUEUE_DURATION] = event.queue_duration
+        parent, links = self._relation(origin)
+        return self._tracer.start_span(
+            names.run, context=parent, kind=SpanKind.CONSUMER, attributes=attributes, links=links
+        )
+
+    def _start_attempt(self, event: LifecycleEvent, run: Span) -> Span:
+        attributes = {**labels(event.func_name, event.code_function).task, TASK_ID: event.task_id}
+        return self._tracer.start_span(
+            f"attempt {event.attempt}", context=trace.set_span_in_context(run), attributes=attributes
+        )
+
+    def _relation(self, origin: SpanContext | None) -> tuple[Context, Sequence[Link]]:
+        """The parent context and the links of a run. The rest of the current context, baggage, stays."""
+        if origin is not None and not origin.is_remote and self.propagation == "child":
+            return trace.set_span_in_context(NonRecordingSpan(origin)), ()
+        root = trace.set_span_in_context(trace.INVALID_SPAN)
+        if origin is None or self.propagation == "none":
+            return root, ()
+        return root, (Link(origin),)
+
+    def _retrying(self, event: LifecycleEvent) -> None:
+        task = self._live.get(event.task_id)
+        if task is not None:
+            task.status = event.status
+            _end_attempt(task, event)
+
+    def _finished(self, event: LifecycleEvent) -> None:
+        task = self._live.pop(event.task_id, None)
+        if task is not None and task.run is not None:
+            _end_attempt(task, event)
+            _end_run(task.run, event, task.dropped_logs)
+        else:
+            self._ended_without_run(event, task)
+
+    def _ended_without_run(self, event: LifecycleEvent, task: TaskTrace | None) -> None:
+        """A task that never started, or whose process died in mid-run, must not look lost in its trace:
+        a span without length says how it ended.
+        """
+        names = labels(event.func_name, event.code_function)
+        origin = task.origin if task is not None else _remembered(event.trace_context)
+        parent, links = self._relation(origin)
+        span = self._tracer.start_span(
+            f"{event.status.value} {names.task[TASK_NAME]}",
+            context=parent,
+            attributes={**tag_attributes(event.tags), **names.code, TASK_ID: event.task_id},
+            links=links,
+        )
+        _end_run(span, event)
+
+
+def _remembered(carrier: Mapping[str, str] | None) -> SpanContext | None:
+    """The span that a carrier speaks of: that which enqueued the task, in another life of the process."""
+    if not carrier:
+        return None
+    found = trace.get_current_span(CARRIER.extract(carrier)).get_span_context()
+    return found if found.is_valid else None
+
+
+def _end_attempt(task: TaskTrace, event: LifecycleEvent) -> None:
+    span, task.attempt = task.attempt, None
+    if span is None:
+        return
+    if event.error_type is not None:
+        _record_exception(span, event)
+        _mark_failed(span, event)
+    elif event.status is not TaskStatus.SUCCESS:
+        span.set_attribute(TASK_STATUS, event.status.value)
+    span.end()
+
+
+def _end_run(span: Span, event: LifecycleEvent, dropped_logs: int = 0) -> None:
+    started = event.duration is not None
+    outcome: Attributes = {
+        TASK_STATUS: event.status.value,
+        TASK_ATTEMPTS: event.attempt + 1 if started else 0,
+    }
+    if event.reason is not None:
+        outcome[TASK_REASON] = event.reason
+    if dropped_logs:
+        outcome[DROPPED_LOGS] = dropped_logs
+    if event.status is TaskStatus.FAILED:
+        if not event.max_retries:  # otherwise the exception is on its attempt
+            _record_exception(span, event)
+        _mark_failed(span, event)
+    span.set_attributes(outcome)
+    span.end()
+
+
+def _leave(task: TaskTrace, status: TaskStatus) -> None:
+    """End the spans of a run that did not come to an end: neither a success nor an error."""
+    for span in (task.attempt, task.run):
+        if span is not None:
+            span.set_attribute(TASK_STATUS, status.value)
+            span.end()
+
+
+def _record_exception(span: Span, event: LifecycleEvent) -> None:
+    if event.error_type is not None and span.is_recording():
+        span.add_event("exception", exception_attributes(event))
+
+
+def _mark_failed(span: Span, event: LifecycleEvent) -> None:
+    # _OTHER is the convention's word for an error without a type.
+    # https://opentelemetry.io/docs/specs/semconv/registry/attributes/error/
+    span.set_attribute(ERROR_TYPE, event.error_type or event.reason or "_OTHER")
+    span.set_status(StatusCode.ERROR, safe_text(event.error) if event.error else None)

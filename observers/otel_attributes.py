@@ -1,0 +1,94 @@
+"""How OpenTelemetry data describes a task: attribute names, and values that every exporter takes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from taskflow.observers.base import LifecycleEvent
+
+TASK_ID = "taskflow.task.id"
+TASK_NAME = "taskflow.task.name"
+TASK_ATTEMPTS = "taskflow.task.attempts"
+TASK_STATUS = "taskflow.task.status"
+TASK_REASON = "taskflow.task.reason"
+TASK_TAG = "taskflow.task.tag."
+DROPPED_LOGS = "taskflow.task.dropped_logs"
+QUEUE_DURATION = "taskflow.queue_duration"
+LOG_SEVERITY = "log.severity"
+
+# Source: https://opentelemetry.io/docs/specs/semconv/registry/attributes/ (code, error, exception)
+CODE_FUNCTION_NAME = "code.function.name"
+ERROR_TYPE = "error.type"
+EXCEPTION_TYPE = "exception.type"
+EXCEPTION_MESSAGE = "exception.message"
+EXCEPTION_STACKTRACE = "exception.stacktrace"
+
+Scalar = str | bool | int | float
+Attributes = dict[str, Scalar]
+
+INT64 = 2**63
+STACKTRACE_LIMIT = 8 * 1024
+"""Characters: 512 spans, the SDK's batch, with this much each still fit a gRPC receiver's usual 4 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What all spans of one function have in common."""
+
+    enqueue: str
+    run: str
+    task: Mapping[str, Scalar]
+    code: Mapping[str, Scalar]
+
+
+@functools.lru_cache(maxsize=1024)
+def labels(func_name: str, code_function: str | None) -> Labels:
+    """Span names and fixed attributes of a function, made once."""
+    name = safe_text(func_name)
+    task: Attributes = {TASK_NAME: name}
+    code: Attributes = {CODE_FUNCTION_NAME: safe_text(code_function)} if code_function else {}
+    return Labels(f"enqueue {name}", f"run {name}", task, {**code, **task})
+
+
+def tag_attributes(tags: Mapping[str, str]) -> Attributes:
+    """``taskflow.task.tag.{key}`` for each tag."""
+    return {TASK_TAG + safe_text(str(key)): safe_value(value) for key, value in tags.items()}
+
+
+def exception_attributes(event: LifecycleEvent) -> Attributes:
+    """The attributes of an ``exception`` span event, from the texts that the event carries.
+
+    Source: https://opentelemetry.io/docs/specs/semconv/exceptions/exceptions-spans/
+    """
+    found = {
+        EXCEPTION_TYPE: event.error_type,
+        EXCEPTION_MESSAGE: event.error,
+        EXCEPTION_STACKTRACE: event.stacktrace and _tail(event.stacktrace),
+    }
+    return {name: safe_text(value) for name, value in found.items() if value}
+
+
+def _tail(stacktrace: str) -> str:
+    """The end of a traceback, where the failing line is."""
+    if len(stacktrace) <= STACKTRACE_LIMIT:
+        return stacktrace
+    return "… cut\n" + stacktrace[-STACKTRACE_LIMIT:]
+
+
+def safe_text(text: str) -> str:
+    """``text`` with lone surrogates escaped: protobuf refuses them, and the whole batch is lost with them."""
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def safe_value(value: Any) -> Scalar:
+    """``value`` if it is a scalar that OTLP can carry, otherwise its text."""
+    if isinstance(value, str):
+        return safe_text(value)
+    if isinstance(value, bool | float) or (isinstance(value, int) and -INT64 <= value < INT64):
+        return value
+    return safe_text(str(value))
