@@ -1,1 +1,44 @@
-"""Readers of the event stream: the contract, the fan-out, and one module per observer."""
+"""Readers of the event stream: the contract, the fan-out, and one module per observer.
+
+`PrometheusObserver` and `OpenTelemetryObserver` are imported when they are first used: who has no use
+for metrics or traces does not wait for their libraries.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver
+from taskflow.observers.chain import LoggerChain, ObserverStats
+from taskflow.observers.file import FileLogger
+from taskflow.observers.memory import InMemoryLogger
+from taskflow.observers.stdout import StdoutLogger
+
+if TYPE_CHECKING:
+    from taskflow.observers.opentelemetry import OpenTelemetryObserver
+    from taskflow.observers.prometheus import PrometheusObserver
+
+__all__ = [
+    "FileLogger",
+    "InMemoryLogger",
+    "LifecycleEvent",
+    "LogEvent",
+    "LoggerChain",
+    "ObserverStats",
+    "OpenTelemetryObserver",
+    "PrometheusObserver",
+    "StdoutLogger",
+    "TaskObserver",
+]
+
+_LAZY = {
+    "OpenTelemetryObserver": "taskflow.observers.opentelemetry",
+    "PrometheusObserver": "taskflow.observers.prometheus",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

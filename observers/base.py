@@ -143,6 +143,12 @@ class TaskObserver:
         ``trace_context`` on the task's events after the restart.
         """
 
+    def watch(self, source: Any) -> None:
+        """The `TaskManager` that feeds this observer introduces itself, once, at its construction.
+
+        For observers that also read state (saturation gauges) instead of only receiving events.
+        """
+
     async def startup(self) -> None:
         """The manager starts: open connections here."""
 

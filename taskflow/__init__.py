@@ -1,0 +1,79 @@
+"""Background tasks for FastAPI with retries, persistence and control, built on one stream of events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskflow import observers
+from taskflow.background import ManagedBackgroundTasks
+from taskflow.context import TaskContext, TaskLogFilter, get_task_context, task_log
+from taskflow.exceptions import (
+    ConfigurationError,
+    DecryptionError,
+    DuplicateTaskNameError,
+    InvalidTransitionError,
+    ManagerClosedError,
+    NotAvailableYetError,
+    PersistenceRequiredError,
+    TaskArgumentError,
+    TaskFinishedError,
+    TaskflowError,
+    TaskNotCancellableError,
+    TaskNotFoundError,
+)
+from taskflow.manager import TaskManager
+from taskflow.models import TaskConfig, TaskRecord, TaskStatus
+from taskflow.observers import (
+    FileLogger,
+    InMemoryLogger,
+    LifecycleEvent,
+    LogEvent,
+    LoggerChain,
+    StdoutLogger,
+    TaskObserver,
+)
+from taskflow.registry import TaskRegistry
+from taskflow.store import TaskStore
+from taskflow.version import __version__
+
+__all__ = [
+    "ConfigurationError",
+    "DecryptionError",
+    "DuplicateTaskNameError",
+    "FileLogger",
+    "InMemoryLogger",
+    "InvalidTransitionError",
+    "LifecycleEvent",
+    "LogEvent",
+    "LoggerChain",
+    "ManagedBackgroundTasks",
+    "ManagerClosedError",
+    "NotAvailableYetError",
+    "OpenTelemetryObserver",
+    "PersistenceRequiredError",
+    "PrometheusObserver",
+    "StdoutLogger",
+    "TaskArgumentError",
+    "TaskConfig",
+    "TaskContext",
+    "TaskFinishedError",
+    "TaskLogFilter",
+    "TaskManager",
+    "TaskNotCancellableError",
+    "TaskNotFoundError",
+    "TaskObserver",
+    "TaskRecord",
+    "TaskRegistry",
+    "TaskStatus",
+    "TaskStore",
+    "TaskflowError",
+    "__version__",
+    "get_task_context",
+    "task_log",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("OpenTelemetryObserver", "PrometheusObserver"):
+        return getattr(observers, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -200,6 +200,16 @@ def _isoformat(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
+def qualified_name(cls: type) -> str:
+    """``module.Class``, builtins bare: the form of OpenTelemetry's ``error.type``.
+
+    Source: https://opentelemetry.io/docs/specs/semconv/registry/attributes/error/
+    """
+    if cls.__module__ == "builtins":
+        return cls.__qualname__
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
 def code_function(func: Callable[..., Any]) -> str:
     """``module.qualname`` of a callable: OpenTelemetry's ``code.function.name``.
 

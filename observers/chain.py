@@ -1,0 +1,217 @@
+"""The fan-out: every event goes to every observer, and none of them can hurt another."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from taskflow.checks import check_seconds
+from taskflow.exceptions import ConfigurationError
+from taskflow.observers.base import LEVELS, LifecycleEvent, LogEvent, TaskObserver
+from taskflow.observers.mailbox import Mailbox
+
+__all__ = ["LoggerChain", "ObserverStats"]
+
+logger = logging.getLogger("taskflow.observers")
+
+COMPLAINT_INTERVAL = 10.0
+"""Seconds between two log records about the same observer: one that fails, fails at every event."""
+
+RANK = {level: rank for rank, level in enumerate(LEVELS)}
+
+Deliver = Callable[[Any], Any]
+
+
+@dataclass(slots=True, frozen=True)
+class ObserverStats:
+    """Health of one observer.
+
+    Attributes:
+        observer: its class name, with ``-2``, ``-3``, … for further ones of that class.
+        errors: handler calls that raised.
+        dropped: events that it never received because its queue was full or its close ran out of time.
+        queue_size: events that wait for its ``async def`` handlers.
+    """
+
+    observer: str
+    errors: int
+    dropped: int
+    queue_size: int
+
+
+class LoggerChain(TaskObserver):
+    """Hands every event to every observer; is an observer itself, so that chains nest.
+
+    Args:
+        observers: receivers, called in this order.
+        close_timeout: seconds that `close` gives all of them together.
+
+    Raises:
+        ConfigurationError: something in ``observers`` is not a `TaskObserver`.
+    """
+
+    def __init__(self, observers: Iterable[TaskObserver] = (), *, close_timeout: float = 5.0) -> None:
+        super().__init__(min_level="debug")
+        self.observers = tuple(observers)
+        self.close_timeout = check_seconds("close_timeout", close_timeout, above=True)
+        self._feeds = tuple(_feeds(self.observers))
+        self._bind = _overridden(self._feeds, "bind")
+        self._inject = _overridden(self._feeds, "inject")
+        self._lifecycle = _overridden(self._feeds, "on_lifecycle")
+        self._log = [
+            (RANK[feed.observer.min_level], deliver, feed)
+            for deliver, feed in _overridden(self._feeds, "on_log")
+        ]
+
+    def on_lifecycle(self, event: LifecycleEvent) -> None:
+        """Hand the event to every observer."""
+        for deliver, feed in self._lifecycle:
+            try:
+                deliver(event)
+            except Exception as exc:
+                feed.failed(exc)
+
+    def on_log(self, event: LogEvent) -> None:
+        """Hand the line to every observer whose ``min_level`` lets it pass."""
+        rank = RANK[event.level]
+        for min_rank, deliver, feed in self._log:
+            if rank >= min_rank:
+                try:
+                    deliver(event)
+                except Exception as exc:
+                    feed.failed(exc)
+
+    def bind(self, event: LifecycleEvent) -> None:
+        """Let every observer set its context variables for the attempt that starts."""
+        for bind, feed in self._bind:
+            try:
+                bind(event)
+            except Exception as exc:
+                feed.failed(exc)
+
+    def inject(self, event: LifecycleEvent, carrier: dict[str, str]) -> None:
+        """Let every observer put into ``carrier`` what a restart must remember."""
+        for inject, feed in self._inject:
+            try:
+                inject(event, carrier)
+            except Exception as exc:
+                feed.failed(exc)
+
+    def watch(self, source: Any) -> None:
+        """Introduce the manager to every observer."""
+        for feed in self._feeds:
+            feed.observer.watch(source)
+
+    def stats(self) -> list[ObserverStats]:
+        """Health of each observer, in order."""
+        return [feed.stats() for feed in self._feeds]
+
+    async def startup(self) -> None:
+        """Start every observer and the workers of those with ``async def`` handlers."""
+        await asyncio.gather(*(feed.startup() for feed in self._feeds))
+
+    async def flush(self) -> None:
+        """Return when everything emitted so far has been delivered."""
+        await asyncio.gather(*(feed.flush() for feed in self._feeds))
+
+    async def close(self) -> None:
+        """Deliver what waits, then close every observer; log what had to be dropped."""
+        deadline = time.monotonic() + self.close_timeout
+        await asyncio.gather(*(feed.close(deadline) for feed in self._feeds))
+
+
+class _Feed:
+    """One observer of a chain: how events reach it, and how that went."""
+
+    def __init__(self, observer: TaskObserver, name: str) -> None:
+        self.observer = observer
+        self.name = name
+        self.errors = 0
+        self.dropped = 0
+        self._quiet_until = 0.0
+        self.mailbox: Mailbox | None = None
+
+    def stats(self) -> ObserverStats:
+        waiting = len(self.mailbox) if self.mailbox is not None else 0
+        return ObserverStats(self.name, self.errors, self.dropped, waiting)
+
+    def deliver(self, method: str) -> Deliver:
+        """The call that hands an event to ``method``: the method itself, or its way through the mailbox."""
+        handler: Deliver = getattr(self.observer, method)
+        if not inspect.iscoroutinefunction(handler):
+            return handler
+        if self.mailbox is None:
+            self.mailbox = Mailbox(self.observer.queue_limit, self.failed, self.drop)
+        return functools.partial(self.mailbox.put, handler)
+
+    def failed(self, exc: Exception) -> None:
+        """Count an exception of the observer, and log it unless it has just been said."""
+        self.errors += 1
+        self._complain("observer %s raised (%d so far)", self.name, self.errors, exc_info=exc)
+
+    def drop(self, count: int = 1) -> None:
+        """Count events that the observer will not see."""
+        self.dropped += count
+        self._complain("observer %s is too slow: %d events dropped so far", self.name, self.dropped)
+
+    def _complain(self, message: str, *args: object, exc_info: Exception | None = None) -> None:
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + COMPLAINT_INTERVAL
+            logger.error(message, *args, exc_info=exc_info)
+
+    async def startup(self) -> None:
+        await self._guarded(self.observer.startup())
+        if self.mailbox is not None:
+            self.mailbox.start()
+
+    async def flush(self) -> None:
+        if self.mailbox is not None:
+            await self.mailbox.flush()
+        await self._guarded(self.observer.flush())
+
+    async def close(self, deadline: float) -> None:
+        if self.mailbox is not None:
+            left = await self.mailbox.close(max(0.0, deadline - time.monotonic()))
+            if left:
+                self._quiet_until = 0.0  # the last word is always said
+                self.drop(left)
+        try:
+            # At least a moment, even when the mailbox took all the time: a file must still be flushed.
+            async with asyncio.timeout(max(0.5, deadline - time.monotonic())):
+                await self._guarded(self.observer.close())
+        except TimeoutError:
+            logger.error("observer %s did not close in time", self.name)
+
+    async def _guarded(self, hook: Awaitable[None]) -> None:
+        try:
+            await hook
+        except Exception as exc:
+            self.failed(exc)
+
+
+def _feeds(observers: Iterable[TaskObserver]) -> Iterable[_Feed]:
+    seen: Counter[str] = Counter()
+    for observer in observers:
+        if not isinstance(observer, TaskObserver):
+            raise ConfigurationError("loggers", observer, "must be a list of TaskObserver instances")
+        name = type(observer).__name__
+        seen[name] += 1
+        yield _Feed(observer, name if seen[name] == 1 else f"{name}-{seen[name]}")
+
+
+def _overridden(feeds: Iterable[_Feed], method: str) -> list[tuple[Deliver, _Feed]]:
+    """The feeds whose observer does something in ``method``: no-ops cost nothing on the hot path."""
+    base = getattr(TaskObserver, method)
+    return [
+        (feed.deliver(method), feed)
+        for feed in feeds
+        if getattr(getattr(feed.observer, method), "__func__", None) is not base
+    ]

@@ -1,0 +1,110 @@
+"""The bounded queue in front of an observer's ``async def`` handlers, and the worker that empties it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+Handler = Callable[[Any], Awaitable[None]]
+
+
+class Mailbox:
+    """Delivers events to async handlers one by one, in order, without delaying whoever emits them.
+
+    Bound to no event loop until `start`: what is put before waits.
+
+    Args:
+        limit: how many events may wait; beyond it the newest is dropped.
+        on_error: called with the exception of a handler that raised.
+        on_drop: called when an event was dropped.
+    """
+
+    def __init__(self, limit: int, on_error: Callable[[Exception], None], on_drop: Callable[[], None]) -> None:
+        self.limit = limit
+        self._on_error = on_error
+        self._on_drop = on_drop
+        self._queue: deque[tuple[Handler | None, Any]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: int | None = None
+        self._wakeup: asyncio.Event = asyncio.Event()
+        self._idle = False
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def put(self, handler: Handler, event: Any) -> None:
+        """Queue ``event`` for ``handler``; from any thread, never blocks."""
+        if len(self._queue) >= self.limit:
+            self._on_drop()
+            return
+        self._append((handler, event))
+
+    def _append(self, item: tuple[Handler | None, Any]) -> None:
+        self._queue.append(item)
+        # The worker sets _idle before its last look into the queue, so either it
+        # sees this item or this line sees the flag.
+        if self._idle and self._loop is not None:
+            self._idle = False
+            if threading.get_ident() == self._thread:
+                self._wakeup.set()
+            elif not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._wakeup.set)
+
+    def start(self) -> None:
+        """Start the worker on the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._wakeup = asyncio.Event()
+        # An empty context: started inside a request, the worker would otherwise
+        # keep that request's trace for as long as it lives.
+        self._worker = self._loop.create_task(self._work(), context=contextvars.Context())
+
+    async def _work(self) -> None:
+        while True:
+            await self._deliver_all()
+            self._wakeup.clear()
+            self._idle = True
+            if not self._queue:
+                await self._wakeup.wait()
+            self._idle = False
+
+    async def _deliver_all(self) -> None:
+        while self._queue:
+            handler, event = self._queue.popleft()
+            if handler is None:
+                event.set()
+                continue
+            try:
+                await handler(event)
+            except Exception as exc:
+                self._on_error(exc)
+
+    async def flush(self) -> None:
+        """Return when everything put so far has been delivered."""
+        if self._worker is None or self._worker.done():
+            await self._deliver_all()
+            return
+        barrier = asyncio.Event()
+        self._append((None, barrier))
+        await barrier.wait()
+
+    async def close(self, timeout: float) -> int:
+        """Deliver what waits for at most ``timeout`` seconds, stop, and return how many were left."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self.flush()
+        except TimeoutError:
+            pass
+        left = sum(handler is not None for handler, _ in self._queue)
+        self._queue.clear()
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        self._worker = self._loop = None
+        self._idle = False
+        return left

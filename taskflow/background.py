@@ -1,0 +1,110 @@
+"""FastAPI's `BackgroundTasks`, upgraded: what routes see of Taskflow."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec, overload
+
+from fastapi import BackgroundTasks
+from starlette.background import BackgroundTask
+
+from taskflow.execution import Execution
+from taskflow.middleware import current_request
+
+if TYPE_CHECKING:
+    from taskflow.manager import TaskManager
+
+__all__ = ["ManagedBackgroundTasks"]
+
+P = ParamSpec("P")
+
+Runner = Callable[[Execution], Awaitable[None]]
+"""Runs an execution, or hands it to the manager."""
+
+
+class ManagedBackgroundTasks(BackgroundTasks):
+    """Background tasks of one request, with an id, a status, retries and a history.
+
+    Args:
+        task_manager: the manager that runs them.
+        background_tasks: the request's native object, whose list is shared; a list of its own if ``None``.
+    """
+
+    def __init__(self, task_manager: TaskManager, background_tasks: BackgroundTasks | None = None) -> None:
+        super().__init__()
+        if background_tasks is not None:
+            self.tasks = background_tasks.tasks
+        self.task_manager = task_manager
+        self._run = task_manager.request_runner()
+
+    # A ParamSpec lets no keyword stand between its *args and **kwargs. So arguments
+    # are checked against the function's own wherever neither option is given.
+    @overload
+    def add_task(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> str: ...
+    @overload
+    def add_task(
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        idempotency_key: str | None,
+        tags: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> str: ...
+    @overload
+    def add_task(
+        self, func: Callable[..., Any], *args: Any, tags: Mapping[str, str] | None, **kwargs: Any
+    ) -> str: ...
+    def add_task(  # type: ignore[override]  # the native method returns None
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        idempotency_key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """Run ``func(*args, **kwargs)`` after the response, and return the task's id.
+
+        Args:
+            func: sync or async; registered with ``@task_manager.task()`` or not.
+            args: positional arguments.
+            idempotency_key: while a pending, running, retrying or successful task has this key,
+                nothing is run, and that task's id is returned.
+            tags: labels that go to every observer.
+            kwargs: keyword arguments.
+
+        Raises:
+            ManagerClosedError: the shutdown has begun.
+            PersistenceRequiredError: the task has ``persist=True`` and the manager no backend.
+            TaskArgumentError: arguments that must be stored cannot be.
+            ConfigurationError: not a callable, or wrong tags or key.
+        """
+        task_id, execution = self.task_manager.enqueuer.enqueue(
+            func, args, kwargs, idempotency_key=idempotency_key, tags=tags
+        )
+        if execution is not None:
+            self.tasks.append(QueuedTask(execution, self._run))
+            request = current_request()
+            if request is not None:
+                request.executions.append(execution)
+        return task_id
+
+
+class QueuedTask(BackgroundTask):
+    """An element of the native task list.
+
+    FastAPI reads ``func`` for its own span of the task.
+    """
+
+    def __init__(self, execution: Execution, run: Runner) -> None:
+        self.func = execution.entry.func
+        self.args = execution.args
+        self.kwargs = execution.kwargs
+        self.is_async = execution.entry.is_async
+        self.task_id = execution.record.task_id
+        self._execution = execution
+        self._run = run
+
+    async def __call__(self) -> None:
+        """Run the task, or hand it to the manager; Starlette calls this after the response."""
+        if self._execution.take():
+            await self._run(self._execution)

@@ -1,0 +1,111 @@
+"""The task that the current code runs in: `task_log`, `get_task_context`, and a filter for log records."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from opentelemetry import trace
+
+from taskflow.checks import check_choice
+from taskflow.models import utcnow
+from taskflow.observers.base import LEVELS, Level, LogEvent
+
+__all__ = ["TaskContext", "TaskLogFilter", "get_task_context", "task_log"]
+
+logger = logging.getLogger("taskflow.task")
+
+
+@dataclass(slots=True)
+class TaskContext:
+    """The task that the current code runs in.
+
+    Attributes:
+        task_id: its UUID.
+        func_name: its registered name.
+        attempt: 0 for the first run, 1 for the first retry, ...
+        tags: the tags given when it was enqueued.
+    """
+
+    task_id: str
+    func_name: str
+    attempt: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class LogSink(Protocol):
+    """Where the lines of a task go: its store."""
+
+    def log(self, event: LogEvent) -> None:
+        """Take one line."""
+
+
+_current: ContextVar[tuple[TaskContext, LogSink] | None] = ContextVar("taskflow_current_task", default=None)
+
+
+def enter_task(context: TaskContext, sink: LogSink) -> None:
+    """Make ``context`` the current task of the current `contextvars.Context`, which is the attempt's own."""
+    _current.set((context, sink))
+
+
+def get_task_context() -> TaskContext | None:
+    """The task that the current code runs in; ``None`` outside of tasks."""
+    current = _current.get()
+    return None if current is None else current[0]
+
+
+def task_log(message: str, *, level: Level = "info", **extra: Any) -> None:
+    """Log a line of the current task: kept on its record, and passed to every observer.
+
+    Works in async tasks, sync tasks and whatever they call. Outside of a task the line goes to the
+    standard library logger ``taskflow.task``, with ``extra`` as the record's ``task_extra``.
+
+    Args:
+        message: the text.
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+        extra: structured values for observers.
+
+    Raises:
+        ConfigurationError: the level is unknown (a `ValueError`).
+    """
+    check_choice("level", level, LEVELS)
+    current = _current.get()
+    if current is None:
+        logger.log(logging.getLevelName(level.upper()), message, extra={"task_extra": extra})
+        return
+    task, sink = current
+    sink.log(
+        LogEvent(
+            task_id=task.task_id,
+            func_name=task.func_name,
+            message=str(message),
+            level=level,
+            timestamp=utcnow(),
+            attempt=task.attempt,
+            tags=task.tags,
+            extra=extra,
+        )
+    )
+
+
+class TaskLogFilter(logging.Filter):
+    """Puts the current task and trace on ordinary log records, for use in a format string.
+
+    Sets ``task_id``, ``task_name``, ``task_attempt``, ``trace_id`` and ``span_id`` (lowercase hex, as
+    in W3C Trace Context); ``"-"`` where there is none. Lets every record pass. Add it to handlers, not
+    to loggers: a logger's filter does not see the records of its children.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Set the attributes; always true."""
+        task = get_task_context()
+        record.task_id = task.task_id if task else "-"
+        record.task_name = task.func_name if task else "-"
+        record.task_attempt = task.attempt if task else "-"
+        span = trace.get_current_span().get_span_context()
+        record.trace_id = trace.format_trace_id(span.trace_id) if span.is_valid else "-"
+        record.span_id = trace.format_span_id(span.span_id) if span.is_valid else "-"
+        return True

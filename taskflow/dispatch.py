@@ -1,0 +1,118 @@
+"""Running executions outside of a request, in asyncio tasks that the manager owns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Iterable
+
+from taskflow.execution import Execution, Executor, running_loop
+
+__all__ = ["Dispatcher", "Lane"]
+
+
+class Dispatcher:
+    """Owns the asyncio tasks that drive detached executions.
+
+    Args:
+        executor: drives each execution.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._parked: list[Lane] = []
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a loop of the manager's to run things on."""
+        return self._loop is not None and not self._loop.is_closed()
+
+    def start(self) -> None:
+        """Adopt the running loop, and set going what was parked until there was one."""
+        self._loop = asyncio.get_running_loop()
+        self._start_parked()
+
+    def stop(self) -> None:
+        """Let go of the loop."""
+        self._loop = None
+
+    def dispatch(self, executions: Iterable[Execution]) -> None:
+        """Drive executions one after the other, in the background; from any thread.
+
+        Without a loop, neither the manager's nor a running one, they are parked until there is one.
+        """
+        lane = Lane(self)
+        lane.extend(execution for execution in executions if execution.take())
+        running = running_loop()
+        loop = self._loop if self.started else running
+        if loop is None:
+            self._parked.append(lane)
+        elif loop is running:
+            self.spawn(lane)
+        else:
+            loop.call_soon_threadsafe(self.spawn, lane)
+
+    def spawn(self, lane: Lane) -> None:
+        """Set a lane going on the running loop."""
+        # An empty context: each attempt brings its own, and nothing else of the
+        # request that happens to start the lane may live on in it.
+        task = asyncio.get_running_loop().create_task(lane.run(), context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _start_parked(self) -> None:
+        parked, self._parked = self._parked, []
+        for lane in parked:
+            self.spawn(lane)
+
+    async def drain(self) -> None:
+        """Return when everything dispatched and everything driven has ended."""
+        self._start_parked()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await self.executor.wait_idle()
+
+
+class Lane:
+    """Executions of one request, driven in order by an asyncio task of the dispatcher's."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._queue: deque[Execution] = deque()
+        self._going = False
+
+    def extend(self, executions: Iterable[Execution]) -> None:
+        """Queue executions behind the others."""
+        self._queue.extend(executions)
+
+    async def detach(self, execution: Execution) -> None:
+        """Queue an execution and set the lane going; without a started manager, drive it here and now.
+
+        A loop that no manager has started on, such as a bare `TestClient`'s, ends with the request and
+        would take detached tasks with it.
+        """
+        if not self._dispatcher.started:
+            await self._dispatcher.executor.run(execution)
+            return
+        self._queue.append(execution)
+        if not self._going:
+            self._going = True
+            self._dispatcher.spawn(self)
+
+    async def run(self) -> None:
+        """Drive the queue until it is empty."""
+        self._going = True
+        executor = self._dispatcher.executor
+        try:
+            while self._queue:
+                await executor.run(self._queue.popleft())
+        except asyncio.CancelledError:
+            # The loop is being closed without a shutdown: what was not reached is lost with it.
+            for execution in self._queue:
+                executor.interrupt(execution)
+            raise
+        finally:
+            self._going = False

@@ -1,0 +1,365 @@
+"""The pipeline that an attempt goes through, and the loop of attempts around it.
+
+::
+
+    run ─► attempt ─► slot or thread ─► begin ─► the function ─► succeeded | failed | stopped
+     ▲                                                                  │
+     └────────────── retry delay ◄───────────── RETRYING ◄──────────────┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+import traceback
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from taskflow.concurrency import SlotPool, ThreadPool
+from taskflow.context import TaskContext, enter_task
+from taskflow.exceptions import (
+    InvalidTransitionError,
+    TaskFinishedError,
+    TaskNotCancellableError,
+    TaskNotFoundError,
+)
+from taskflow.models import TaskRecord, TaskStatus, qualified_name
+from taskflow.registry import TaskEntry
+from taskflow.stepping import run_in_context
+from taskflow.store import Failure, TaskStore
+
+__all__ = ["Execution", "Executor"]
+
+logger = logging.getLogger("taskflow")
+
+STACKTRACE_BYTES = 64 * 1024
+
+RUNNING, RETRYING = TaskStatus.RUNNING, TaskStatus.RETRYING
+SUCCESS, FAILED = TaskStatus.SUCCESS, TaskStatus.FAILED
+INTERRUPTED, CANCELLED = TaskStatus.INTERRUPTED, TaskStatus.CANCELLED
+
+
+@dataclass(slots=True, eq=False)
+class Execution:
+    """One task on its way through the pipeline.
+
+    Attributes:
+        entry: the function and how it is executed.
+        record: the task's record in the store.
+        args, kwargs: the plain arguments, also where the record keeps them encrypted.
+        context: the contextvars of the place that enqueued it.
+        taken: whether somebody has undertaken to drive it.
+        host: the asyncio task that drives it now; a request's tasks share the request's.
+        cancelling: the host's count of cancellation requests when it began.
+        stop: the state and reason to end with, once it was asked to stop.
+        host_cancelled: whether the host was cancelled because of ``stop``.
+        retry_delay: seconds between the latest failure and the next attempt.
+        retry_at: when that attempt is due, on the monotonic clock.
+    """
+
+    entry: TaskEntry
+    record: TaskRecord
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    context: contextvars.Context
+    taken: bool = False
+    host: asyncio.Task[Any] | None = None
+    cancelling: int = 0
+    stop: tuple[TaskStatus, str] | None = None
+    host_cancelled: bool = False
+    retry_delay: float = 0.0
+    retry_at: float = 0.0
+
+    def take(self) -> bool:
+        """Undertake to drive it; false if somebody has before."""
+        if self.taken:
+            return False
+        self.taken = True
+        return True
+
+
+class Executor:
+    """Drives executions to their end.
+
+    Attributes:
+        executions: every execution that has not ended, by task id.
+        deadline: when a shutdown stops waiting, on the monotonic clock; ``None`` in normal life.
+    """
+
+    def __init__(self, store: TaskStore, slots: SlotPool, threads: ThreadPool) -> None:
+        self.executions: dict[str, Execution] = {}
+        self.deadline: float | None = None
+        self._store = store
+        self._slots = slots
+        self._threads = threads
+        self._driven: set[Execution] = set()
+        self._idle_waiters: list[asyncio.Future[None]] = []
+
+    def admit(self, execution: Execution) -> None:
+        """Take note of an execution that will be driven, so that it can be cancelled before."""
+        self.executions[execution.record.task_id] = execution
+
+    async def run(self, execution: Execution) -> None:
+        """Drive an execution to its end.
+
+        Whatever the function does, nothing is raised; only when the calling asyncio task itself is
+        cancelled does that pass through, with the record INTERRUPTED.
+        """
+        host = asyncio.current_task()
+        assert host is not None
+        execution.host, execution.cancelling = host, host.cancelling()
+        self._driven.add(execution)
+        try:
+            await self._attempts(execution)
+        except asyncio.CancelledError:
+            if not execution.host_cancelled or host.uncancel() > execution.cancelling:
+                self._move(execution, INTERRUPTED, reason="shutdown")
+                raise
+        except BaseException:
+            self._move(execution, INTERRUPTED, reason="shutdown")
+            raise
+        else:
+            if execution.host_cancelled:
+                await _absorb_cancellation(host)
+        finally:
+            execution.host = None
+            self._driven.discard(execution)
+            self._forget(execution)
+
+    async def _attempts(self, execution: Execution) -> None:
+        record = execution.record
+        while not record.finished:
+            await self._attempt(execution)
+            if record.status is RETRYING:
+                await self._wait_for_retry(execution)
+
+    async def _attempt(self, execution: Execution) -> None:
+        context = execution.context.copy()
+        if execution.entry.is_async:
+            slot = await self._slots.acquire()
+            try:
+                await run_in_context(context, self._perform(execution, slot.waited))
+            finally:
+                slot.release()
+        else:
+            await self._threads.run(lambda waited: context.run(self._perform_sync, execution, waited))
+
+    async def _perform(self, execution: Execution, waited: float) -> None:
+        """An attempt of an async function, inside its own context."""
+        if not self._begin(execution, self._slots.name, waited):
+            return
+        try:
+            await execution.entry.func(*execution.args, **execution.kwargs)
+        except asyncio.CancelledError as exc:
+            if execution.host is None or execution.host.cancelling() > execution.cancelling:
+                self._stopped(execution)
+                raise
+            self._failed(execution, exc)  # the function's own: it awaited something that was cancelled
+        except (Exception, SystemExit) as exc:
+            self._failed(execution, exc)
+        except BaseException:
+            self._stopped(execution)
+            raise
+        else:
+            self._move(execution, SUCCESS)
+
+    def _perform_sync(self, execution: Execution, waited: float) -> None:
+        """An attempt of a sync function, inside its own context, in a thread."""
+        if not self._begin(execution, self._threads.name, waited):
+            return
+        try:
+            execution.entry.func(*execution.args, **execution.kwargs)
+        except BaseException as exc:  # a thread has nobody to raise to
+            self._failed(execution, exc)
+        else:
+            self._move(execution, SUCCESS)
+
+    def _begin(self, execution: Execution, pool: str, waited: float) -> bool:
+        """Enter RUNNING; false if the task was cancelled or interrupted while it waited."""
+        record = execution.record
+        task = TaskContext(record.task_id, record.func_name, record.retries_used, record.tags)
+        enter_task(task, self._store)
+        return self._move(execution, RUNNING, slot=(pool, waited))
+
+    def _failed(self, execution: Execution, exc: BaseException) -> None:
+        record = execution.record
+        failure = _describe(exc)
+        retry = record.retries_used
+        name, attempts = record.func_name, record.max_retries + 1
+        if retry < record.max_retries:
+            delay = execution.retry_delay = execution.entry.config.retry_delay(retry)
+            if self._move(execution, RETRYING, failure=failure, next_delay=delay):
+                message = "task %s (%s) failed in attempt %d of %d, next in %g s"
+                _log(logging.WARNING, exc, message, name, record.task_id, retry + 1, attempts, delay)
+        elif self._move(execution, FAILED, failure=failure):
+            message = "task %s (%s) failed in attempt %d of %d"
+            _log(logging.ERROR, exc, message, name, record.task_id, retry + 1, attempts)
+
+    def _stopped(self, execution: Execution) -> None:
+        status, reason = execution.stop or (INTERRUPTED, "shutdown")
+        self._move(execution, status, reason=reason)
+
+    async def _wait_for_retry(self, execution: Execution) -> None:
+        execution.retry_at = time.monotonic() + execution.retry_delay
+        if self._is_hopeless(execution):
+            self._move(execution, INTERRUPTED, reason="shutdown")
+        else:
+            await asyncio.sleep(execution.retry_delay)
+
+    def _is_hopeless(self, execution: Execution) -> bool:
+        """Whether the next attempt is due only after the shutdown's deadline."""
+        return self.deadline is not None and execution.retry_at > self.deadline
+
+    def _move(self, execution: Execution, status: TaskStatus, **details: Any) -> bool:
+        """Make a transition; false if the task has been ended otherwise, so that this comes too late."""
+        try:
+            return self._store.transition(execution.record.task_id, status, **details) is not None
+        except InvalidTransitionError:
+            logger.debug("task %s: %s came too late", execution.record.task_id, status)
+            return False
+
+    def _forget(self, execution: Execution) -> None:
+        self.executions.pop(execution.record.task_id, None)
+        if self._idle_waiters and not self._driven:
+            for waiter in self._idle_waiters:
+                if not waiter.done():
+                    waiter.get_loop().call_soon_threadsafe(_wake, waiter)
+            self._idle_waiters.clear()
+
+    # Stopping
+
+    def cancel(self, task_id: str, reason: str = "user") -> TaskRecord:
+        """Cancel a task; from any thread.
+
+        A task that waits is CANCELLED at once. In an async function that runs `asyncio.CancelledError`
+        is raised where it awaits; the task is CANCELLED when that surfaces.
+
+        Raises:
+            TaskNotFoundError: no task has this id.
+            TaskFinishedError: it has ended.
+            TaskNotCancellableError: a sync function that has started.
+        """
+        record = self._store.get(task_id)
+        if record is None:
+            raise TaskNotFoundError(task_id)
+        execution = self.executions.get(task_id)
+        if record.finished:
+            raise TaskFinishedError(task_id, record.status)
+        if record.status is RUNNING and (execution is None or not execution.entry.is_async):
+            raise TaskNotCancellableError(task_id)
+        if execution is None:
+            self._store.transition(task_id, CANCELLED, reason=reason)
+        else:
+            self._halt(execution, CANCELLED, reason)
+        return record
+
+    def skip(self, execution: Execution, reason: str) -> None:
+        """Cancel an execution that nobody will drive."""
+        self._halt(execution, CANCELLED, reason)
+
+    def interrupt(self, execution: Execution) -> None:
+        """Interrupt one execution."""
+        self._halt(execution, INTERRUPTED, "shutdown")
+
+    def interrupt_hopeless(self) -> None:
+        """Interrupt what waits for a retry that is due only after the deadline."""
+        for execution in list(self.executions.values()):
+            if execution.record.status is RETRYING and self._is_hopeless(execution):
+                self.interrupt(execution)
+
+    def interrupt_all(self) -> None:
+        """Interrupt everything that has not ended."""
+        for execution in list(self.executions.values()):
+            self.interrupt(execution)
+
+    def abandon_all(self) -> None:
+        """Interrupt the records of functions that do not stop; what they still return is discarded."""
+        for execution in list(self.executions.values()):
+            self._move(execution, INTERRUPTED, reason="shutdown")
+        self.executions.clear()
+
+    def _halt(self, execution: Execution, status: TaskStatus, reason: str) -> None:
+        execution.stop = (status, reason)
+        if not (execution.record.status is RUNNING and execution.entry.is_async):
+            self._move(execution, status, reason=reason)
+        # else the attempt makes the transition, inside its context, when the cancellation surfaces
+        if execution.host is None:
+            self.executions.pop(execution.record.task_id, None)
+            return
+        loop = execution.host.get_loop()
+        if loop is running_loop():
+            _cancel_host(execution)
+        else:
+            loop.call_soon_threadsafe(_cancel_host, execution)
+
+    async def wait_idle(self) -> None:
+        """Return when no execution is driven."""
+        while self._driven:
+            waiter = asyncio.getrunning_loop().create_future()
+            self._idle_waiters.append(waiter)
+            await waiter
+
+
+def _cancel_host(execution: Execution) -> None:
+    # On the host's loop: it cannot have gone on to a sibling between the look and the call.
+    if execution.host is not None and not execution.host_cancelled:
+        execution.host_cancelled = True
+        execution.host.cancel()
+
+
+async def _absorb_cancellation(host: asyncio.Task[Any]) -> None:
+    """Take back our cancellation of a host whose function ended before it noticed, or swallowed it.
+
+    Before Python 3.13 `Task.uncancel` leaves a cancellation that was not delivered in place: it would
+    hit the next task of the request.
+    """
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        pass
+    host.uncancel()
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs in this thread, or ``None``."""
+    try:
+        return asyncio.getrunning_loop()
+    except RuntimeError:
+        return None
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _describe(exc: BaseException) -> Failure:
+    text = "".join(traceback.format_exception(type(exc), exc, _own_traceback(exc)))
+    return Failure(_text(exc), qualified_name(type(exc)), _capped(text))
+
+
+def _own_traceback(exc: BaseException) -> TracebackType | None:
+    """The traceback from the task function on: the first frame is ours."""
+    return exc.__traceback__.tb_next if exc.__traceback__ is not None else None
+
+
+def _text(exc: BaseException) -> str:
+    try:
+        return str(exc)
+    except Exception as broken:
+        return f"<{type(exc).__name__}.__str__ raised {type(broken).__name__}>"
+
+
+def _capped(text: str) -> str:
+    """The text within its limit; of a long traceback the end says most, so the middle is cut."""
+    if len(text) <= STACKTRACE_BYTES:
+        return text
+    half = STACKTRACE_BYTES // 2
+    return f"{text[:half]}\n… cut …\n{text[-half:]}"
+
+
+def _log(level: int, exc: BaseException, message: str, *args: object) -> None:
+    logger.log(level, message, *args, exc_info=(type(exc), exc, _own_traceback(exc)))

@@ -1,0 +1,66 @@
+"""Giving routes a `ManagedBackgroundTasks` where they ask for `BackgroundTasks`.
+
+FastAPI makes the object itself, by the name ``BackgroundTasks`` in ``fastapi.dependencies.utils``,
+without arguments and without telling for which app. So the name is replaced, for the whole process,
+and the request that is being served tells which manager it is for.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import fastapi
+import fastapi.dependencies.utils
+from fastapi import FastAPI
+
+from taskflow.background import ManagedBackgroundTasks
+from taskflow.middleware import TaskflowMiddleware, current_request
+
+if TYPE_CHECKING:
+    from taskflow.manager import TaskManager
+
+__all__ = ["add_middleware", "install", "uninstall"]
+
+_installed: list[TaskManager] = []
+_lock = threading.Lock()
+
+
+class InjectedBackgroundTasks(ManagedBackgroundTasks):
+    """What FastAPI makes instead of its own class while a manager is installed."""
+
+    def __init__(self) -> None:
+        request = current_request()
+        installed = request is not None and request.manager in _installed
+        super().__init__(request.manager if request is not None and installed else _installed[-1])
+
+
+def install(task_manager: TaskManager, app: FastAPI) -> None:
+    """Inject ``task_manager`` into the routes of ``app``, and of apps that no manager was installed on."""
+    add_middleware(task_manager, app)
+    with _lock:
+        if task_manager in _installed:
+            _installed.remove(task_manager)
+        _installed.append(task_manager)
+        fastapi.dependencies.utils.BackgroundTasks = InjectedBackgroundTasks  # type: ignore[misc]
+
+
+def uninstall(task_manager: TaskManager) -> None:
+    """Undo `install`; FastAPI's class comes back when the last manager leaves."""
+    with _lock:
+        if task_manager in _installed:
+            _installed.remove(task_manager)
+        if not _installed:
+            fastapi.dependencies.utils.BackgroundTasks = fastapi.BackgroundTasks  # type: ignore[misc]
+
+
+def add_middleware(task_manager: TaskManager, app: FastAPI) -> None:
+    """Add the manager's `TaskflowMiddleware` to ``app``, once.
+
+    Raises:
+        RuntimeError: the app has started.
+    """
+    for middleware in app.user_middleware:
+        if middleware.cls is TaskflowMiddleware and middleware.kwargs.get("task_manager") is task_manager:
+            return
+    app.add_middleware(TaskflowMiddleware, task_manager=task_manager)

@@ -1,0 +1,79 @@
+"""Tying the manager's life to the app's: the lifespan, and the signals that end a process."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+
+if TYPE_CHECKING:
+    from taskflow.manager import TaskManager
+
+__all__ = ["SignalChain", "join_lifespan"]
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def join_lifespan(task_manager: TaskManager, app: FastAPI) -> None:
+    """Start the manager after the app's own start-up, and shut it down before the app's own shutdown.
+
+    So tasks can use what the app's lifespan opens, until the last of them has ended.
+    """
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[Any]:
+        async with inner(app) as state:
+            await task_manager.startup()
+            try:
+                yield state
+            finally:
+                await task_manager.shutdown()
+
+    app.router.lifespan_context = lifespan
+
+
+class SignalChain:
+    """Tells the manager of SIGTERM and SIGINT before the server's own handler runs.
+
+    uvicorn waits for the background tasks of open requests before it begins the lifespan shutdown, and
+    without a limit: a manager that waited for its lifespan could never end them.
+
+    Args:
+        notice: called in the signal handler; must only schedule work.
+    """
+
+    def __init__(self, notice: Callable[[], None]) -> None:
+        self._notice = notice
+        self._previous: dict[int, Callable[[int, FrameType | None], Any]] = {}
+
+    def install(self) -> None:
+        """Put the handler before the present ones; only in the main thread, elsewhere nothing happens.
+
+        A signal that nobody handles is left alone: it ends the process at once, as it should.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in SIGNALS:
+            previous = signal.getsignal(number)
+            if callable(previous):
+                self._previous[number] = previous
+                signal.signal(number, self._handle)
+
+    def remove(self) -> None:
+        """Restore the handlers, unless somebody has put another one before ours."""
+        for number, previous in self._previous.items():
+            if signal.getsignal(number) == self._handle:
+                signal.signal(number, previous)
+        self._previous.clear()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        previous = self._previous.get(number)
+        self._notice()
+        if previous is not None:
+            previous(number, frame)

@@ -1,0 +1,345 @@
+"""The central object: configuration, and the way into every other part."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
+
+from fastapi import BackgroundTasks, FastAPI
+
+from taskflow import injection, lifecycle
+from taskflow.background import ManagedBackgroundTasks, Runner
+from taskflow.checks import check_bool, check_choice, check_seconds
+from taskflow.concurrency import Pool, SlotPool, ThreadPool
+from taskflow.dispatch import Dispatcher, Lane
+from taskflow.encryption import make_fernet
+from taskflow.enqueue import Enqueuer
+from taskflow.exceptions import ConfigurationError, NotAvailableYetError
+from taskflow.execution import Executor
+from taskflow.models import TaskConfig, TaskRecord
+from taskflow.observers.base import TaskObserver
+from taskflow.observers.chain import LoggerChain
+from taskflow.observers.file import FileLogger
+from taskflow.registry import TaskRegistry
+from taskflow.shutdown import Shutdown
+from taskflow.store import TaskStore
+from taskflow.stream import EventStream
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet, MultiFernet
+
+__all__ = ["TaskManager"]
+
+P = ParamSpec("P")
+F = TypeVar("F", bound=Callable[..., Any])
+
+EncryptionKey = bytes | str
+
+
+class TaskManager:
+    """Background tasks with retries, ids, a history, and one stream of events.
+
+    Args:
+        snapshot_db: path to a SQLite file; not available yet.
+        snapshot_backend: custom backend; not available yet.
+        snapshot_interval: seconds between periodic flushes to the backend.
+        requeue_pending: save unfinished tasks on shutdown and run them after the next start; not
+            available yet.
+        merged_list_ttl: seconds that the merged list of tasks is cached.
+        loggers: observers; each receives every `task_log` call and every lifecycle transition.
+        log_file: path of a log file: short for one more `FileLogger`, unless ``loggers`` has one for
+            that path.
+        log_file_max_bytes: size in bytes at which the file is rotated.
+        log_file_backup_count: rotated files to keep.
+        log_file_mode: ``"rotate"``, or ``"watched"`` where something else rotates the file.
+        log_lifecycle: write a line for every transition to ``log_file``.
+        encrypt_args_key: Fernet key for the arguments at rest. Of a list, the first encrypts and all
+            decrypt. Needs the extra ``encryption``.
+        max_concurrent_tasks: async tasks that may run at once; ``None`` for no limit.
+        max_sync_threads: size of a thread pool for sync tasks alone; ``None`` for `asyncio.to_thread`'s.
+        dispatch: ``"request"`` runs a request's tasks inside its ASGI call, after the response, as
+            Starlette does; ``"detached"`` outside of it, in order, so that the connection is free.
+        shutdown_timeout: seconds that accepted tasks get to finish once a shutdown begins.
+        handle_signals: begin the shutdown at SIGTERM and SIGINT, before the server's own handler.
+        max_history: finished records to keep in memory.
+
+    Attributes:
+        registry: the registered functions and their configurations.
+        store: the task records in memory.
+        logger: the chain of observers; ``None`` without ``loggers`` and ``log_file``.
+        fernet: the encryptor; ``None`` without ``encrypt_args_key``.
+        stream: where every event passes; subscribe here to read them all.
+        pools: what bounds concurrency: async slots and threads.
+        enqueuer, executor, dispatcher: the parts of the engine.
+
+    Raises:
+        ConfigurationError: a value that cannot be; the message names it and what is allowed.
+        NotAvailableYetError: an option whose feature has not landed.
+    """
+
+    def __init__(
+        self,
+        snapshot_db: str | None = None,
+        snapshot_backend: Any | None = None,
+        snapshot_interval: float = 60.0,
+        requeue_pending: bool = False,
+        merged_list_ttl: float = 5.0,
+        loggers: list[TaskObserver] | None = None,
+        log_file: str | None = None,
+        log_file_max_bytes: int = 10 * 1024 * 1024,
+        log_file_backup_count: int = 5,
+        log_file_mode: Literal["rotate", "watched"] = "rotate",
+        log_lifecycle: bool = False,
+        encrypt_args_key: EncryptionKey | list[EncryptionKey] | None = None,
+        max_concurrent_tasks: int | None = None,
+        max_sync_threads: int | None = None,
+        *,
+        dispatch: Literal["request", "detached"] = "request",
+        shutdown_timeout: float = 10.0,
+        handle_signals: bool = True,
+        max_history: int = 10_000,
+    ) -> None:
+        check_seconds("snapshot_interval", snapshot_interval, above=True)
+        check_seconds("merged_list_ttl", merged_list_ttl)
+        _refuse_persistence(snapshot_db, snapshot_backend, check_bool("requeue_pending", requeue_pending))
+        self.dispatch = check_choice("dispatch", dispatch, ("request", "detached"))
+        self._handle_signals = check_bool("handle_signals", handle_signals)
+        observers = _observer_list(loggers)
+        if log_file is not None:
+            options = {
+                "max_bytes": log_file_max_bytes,
+                "backup_count": log_file_backup_count,
+                "mode": log_file_mode,
+                "log_lifecycle": log_lifecycle,
+            }
+            _add_log_file(observers, log_file, options)
+
+        self.logger = LoggerChain(observers) if observers else None
+        self.fernet: Fernet | MultiFernet | None = None
+        if encrypt_args_key is not None:
+            self.fernet = make_fernet(encrypt_args_key)
+        self.registry = TaskRegistry()
+        self.stream = EventStream(self.logger)
+        self.store = TaskStore(max_history, self.stream)
+        slots, threads = SlotPool(max_concurrent_tasks), ThreadPool(max_sync_threads)
+        self.pools: tuple[Pool, ...] = (slots, threads)
+        self.executor = Executor(self.store, slots, threads)
+        self.dispatcher = Dispatcher(self.executor)
+        self.enqueuer = Enqueuer(self.registry, self.store, self.executor, self.fernet)
+
+        timeout = check_seconds("shutdown_timeout", shutdown_timeout)
+        self._threads = threads
+        self._shutdown = Shutdown(self.executor, self.dispatcher, self.enqueuer, timeout)
+        self._signals = lifecycle.SignalChain(self._on_signal)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = False
+        self._scheduler = None
+        if self.logger is not None:
+            self.logger.watch(self)
+
+    # Registering and enqueueing
+
+    def task(
+        self,
+        retries: int = 0,
+        delay: float = 0.0,
+        backoff: float = 1.0,
+        persist: bool = False,
+        name: str | None = None,
+        requeue_on_interrupt: bool = False,
+    ) -> Callable[[F], F]:
+        """Register the decorated function as a task; the function itself is not changed.
+
+        Args:
+            retries: further attempts after the first failure.
+            delay: seconds before the first retry.
+            backoff: factor on the delay for each further retry.
+            persist: keep the task so that it survives a crash; needs a backend.
+            name: name to store and show; the function's ``__name__`` if ``None``.
+            requeue_on_interrupt: run it again if it was mid-execution at shutdown. Only for idempotent
+                functions.
+
+        Raises:
+            ConfigurationError: a value out of range, a duplicate name, or not a task function.
+        """
+        if callable(retries):
+            raise ConfigurationError("task", retries, "write @task_manager.task(), with parentheses")
+        config = TaskConfig(retries, delay, backoff, persist, name, requeue_on_interrupt)
+
+        def register(func: F) -> F:
+            self.registry.register(func, config)
+            return func
+
+        return register
+
+    @overload
+    def enqueue(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> str: ...
+    @overload
+    def enqueue(
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        idempotency_key: str | None,
+        tags: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> str: ...
+    @overload
+    def enqueue(
+        self, func: Callable[..., Any], *args: Any, tags: Mapping[str, str] | None, **kwargs: Any
+    ) -> str: ...
+    def enqueue(
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        idempotency_key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """Run ``func(*args, **kwargs)`` in the background at once, and return the task's id.
+
+        For code outside of a request: from any thread, without awaiting. Before `startup`, and without
+        a running event loop, the task waits for `startup` or `drain`. Takes and raises the same as
+        `ManagedBackgroundTasks.add_task`.
+        """
+        task_id, execution = self.enqueuer.enqueue(
+            func, args, kwargs, idempotency_key=idempotency_key, tags=tags
+        )
+        if execution is not None:
+            self.dispatcher.dispatch((execution,))
+        return task_id
+
+    def cancel(self, task_id: str) -> TaskRecord:
+        """Cancel a task, and return its record; from any thread.
+
+        A task that waits is CANCELLED at once. In an async function that runs, `asyncio.CancelledError`
+        is raised where it awaits; the record is CANCELLED when that surfaces.
+
+        Raises:
+            TaskNotFoundError: no task has this id.
+            TaskFinishedError: it has ended.
+            TaskNotCancellableError: it is a sync function that has started.
+        """
+        return self.executor.cancel(task_id)
+
+    async def drain(self) -> None:
+        """Return when every task that runs or was dispatched has ended; for tests and scripts."""
+        await self.dispatcher.drain()
+
+    # Injection
+
+    async def get_tasks(self, background_tasks: BackgroundTasks) -> ManagedBackgroundTasks:
+        """FastAPI dependency: the request's background tasks, managed.
+
+        ::
+
+            @app.post("/signup")
+            async def signup(tasks: ManagedBackgroundTasks = Depends(task_manager.get_tasks)): ...
+        """
+        # Not a plain def: FastAPI would run it in a thread, at twice the cost of the whole request.
+        return ManagedBackgroundTasks(self, background_tasks)
+
+    @property
+    def background_tasks(self) -> Callable[..., Any]:
+        """Alias of `get_tasks`, for ``Depends(task_manager.background_tasks)``."""
+        return self.get_tasks
+
+    def request_runner(self) -> Runner:
+        """What runs the tasks of one request, in the manager's dispatch mode."""
+        if self.dispatch == "request":
+            return self.executor.run
+        return Lane(self.dispatcher).detach
+
+    def install(self, app: FastAPI) -> None:
+        """Make plain ``BackgroundTasks`` annotations in routes receive `ManagedBackgroundTasks`.
+
+        Process-wide, as FastAPI has one place for it: routes of ``app`` get this manager, routes of apps
+        that no manager was installed on get the one installed last. `uninstall` undoes it.
+
+        Raises:
+            RuntimeError: the app has started.
+        """
+        injection.install(self, app)
+
+    def uninstall(self) -> None:
+        """Undo `install`; FastAPI's own class comes back when the last manager leaves."""
+        injection.uninstall(self)
+
+    # Life
+
+    def init_app(self, app: FastAPI) -> None:
+        """Start and shut down with ``app``, and settle the tasks that Starlette never reaches.
+
+        Works with and without ``FastAPI(lifespan=…)``: the app's own start-up runs before the manager's,
+        and its own shutdown after it.
+
+        Raises:
+            RuntimeError: the app has started.
+        """
+        injection.add_middleware(self, app)
+        lifecycle.join_lifespan(self, app)
+
+    async def startup(self) -> None:
+        """Start the observers, and dispatch what was enqueued before; does nothing if started."""
+        if self._loop is not None and not self._loop.is_closed():
+            return
+        self._loop = asyncio.get_running_loop()
+        self._stopped = False
+        self._shutdown.reset()
+        if self.logger is not None:
+            await self.logger.startup()
+        self.dispatcher.start()
+        if self._handle_signals:
+            self._signals.install()
+
+    async def shutdown(self) -> None:
+        """Take no more tasks, let accepted ones finish within ``shutdown_timeout``, close the observers.
+
+        What has not ended by then is INTERRUPTED. Does nothing if shut down; `startup` starts again.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        await self._shutdown.finish()
+        self.dispatcher.stop()
+        self._threads.close()
+        if self.logger is not None:
+            await self.logger.close()
+        self._signals.remove()
+        self._loop = None
+
+    async def __aenter__(self) -> Self:
+        await self.startup()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.shutdown()
+
+    def _on_signal(self) -> None:
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._shutdown.begin)
+
+
+def _refuse_persistence(db: str | None, backend: object | None, requeue_pending: bool) -> None:
+    """Options that would be promises nobody keeps yet."""
+    options = {"snapshot_db": db, "snapshot_backend": backend, "requeue_pending": requeue_pending or None}
+    for parameter, value in options.items():
+        if value is not None:
+            raise NotAvailableYetError(parameter, "persistence")
+
+
+def _observer_list(loggers: list[TaskObserver] | None) -> list[TaskObserver]:
+    if loggers is None:
+        return []
+    if not isinstance(loggers, list | tuple):
+        raise ConfigurationError("loggers", loggers, "must be a list of TaskObserver instances")
+    return list(loggers)
+
+
+def _add_log_file(observers: list[TaskObserver], log_file: str, options: dict[str, Any]) -> None:
+    """Add a `FileLogger`, unless there is one for the same resolved path."""
+    path = os.path.realpath(log_file).replace("{pid}", str(os.getpid()))
+    if not any(isinstance(observer, FileLogger) and observer.path == path for observer in observers):
+        observers.append(FileLogger(log_file, **options))

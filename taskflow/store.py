@@ -1,0 +1,336 @@
+"""Task records in memory, and the only place where one changes its state."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from taskflow.checks import check_int
+from taskflow.exceptions import InvalidTransitionError
+from taskflow.models import TERMINAL, TRANSITIONS, TaskRecord, TaskStatus, utcnow
+from taskflow.observers.base import LifecycleEvent, LogEvent
+from taskflow.stream import EventStream
+
+__all__ = ["Failure", "TaskStore"]
+
+LOG_LINES = 1_000
+LOG_BYTES = 64 * 1024
+LOG_CUT = f"… cut: a task keeps {LOG_LINES:,} log lines or {LOG_BYTES // 1024} KiB"
+
+PENDING, RUNNING, RETRYING = TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING
+SUCCESS = TaskStatus.SUCCESS
+
+FIELDS = frozenset(f.name for f in fields(TaskRecord))
+
+
+@dataclass(slots=True)
+class Failure:
+    """Why an attempt failed: text of the exception, its qualified class name, its traceback."""
+
+    error: str
+    error_type: str
+    stacktrace: str
+
+
+class TaskStore:
+    """Every unfinished record, and the latest finished ones.
+
+    Safe to use from any thread. Events of one task are emitted one after the other, in the order of
+    its transitions, whichever threads made them; never under the store's lock, so that an observer
+    may call back.
+
+    Args:
+        max_history: how many finished records stay in memory, oldest out first.
+        stream: where the events go.
+
+    Raises:
+        ConfigurationError: ``max_history`` is not a whole number of at least 1.
+    """
+
+    def __init__(self, max_history: int = 10_000, stream: EventStream | None = None) -> None:
+        self.max_history = check_int("max_history", max_history, minimum=1)
+        self._stream = stream if stream is not None else EventStream()
+        self._lock = threading.Lock()
+        self._records: dict[str, TaskRecord] = {}
+        self._live: dict[str, TaskRecord] = {}
+        self._finished: deque[str] = deque()
+        self._keys: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def create(
+        self,
+        task_id: str,
+        func_name: str,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        remember: bool = False,
+        **fields: Any,
+    ) -> TaskRecord:
+        """Add a PENDING record and return it; or return the record that holds its idempotency key.
+
+        Args:
+            task_id: UUID of the task.
+            func_name: registered name of the function.
+            args, kwargs: its arguments.
+            remember: the task may outlive this process: ask the observers what to remember.
+            fields: further fields of `TaskRecord`.
+
+        Raises:
+            ValueError: there is a task with this id.
+        """
+        record = TaskRecord(task_id, func_name, PENDING, args, kwargs or {}, **fields)
+        emit = self._stream.active
+        with self._lock:
+            key = record.idempotency_key
+            if key is not None:
+                holder = self._keys.get(key)
+                if holder is not None:
+                    return self._records[holder]
+            if task_id in self._records:
+                raise ValueError(f"there is a task with id {task_id!r} already")
+            if key is not None:
+                self._keys[key] = task_id
+            if emit:
+                record.backlog = []
+            self._records[task_id] = self._live[task_id] = record
+        if emit:
+            event = _event(record)
+            self._emit(record, event)
+            if remember:
+                record.trace_context = self._stream.inject(event)
+        return record
+
+    def get(self, task_id: str) -> TaskRecord | None:
+        """The record with this id, or ``None``."""
+        return self._records.get(task_id)
+
+    def list(self) -> list[TaskRecord]:
+        """All records, oldest first."""
+        with self._lock:
+            return list(self._records.values())
+
+    def live(self) -> list[TaskRecord]:
+        """The unfinished records, oldest first."""
+        with self._lock:
+            return list(self._live.values())
+
+    def find_by_idempotency_key(self, key: str) -> TaskRecord | None:
+        """The pending, running, retrying or successful task that holds ``key``, or ``None``."""
+        with self._lock:
+            holder = self._keys.get(key)
+            return None if holder is None else self._records[holder]
+
+    def clear(self) -> None:
+        """Forget every record, unfinished ones included. No events are made."""
+        with self._lock:
+            for collection in (self._records, self._live, self._finished, self._keys):
+                collection.clear()
+
+    def transition(
+        self,
+        task_id: str,
+        status: TaskStatus,
+        *,
+        failure: Failure | None = None,
+        next_delay: float | None = None,
+        slot: tuple[str, float] | None = None,
+        reason: str | None = None,
+    ) -> TaskRecord | None:
+        """Move a record along an arrow of `TaskStatus` and emit the event; ``None`` for an unknown id.
+
+        Args:
+            task_id: the record.
+            status: the state to enter.
+            failure: why the attempt failed; for RETRYING and FAILED.
+            next_delay: seconds until the next attempt; for RETRYING.
+            slot: name of the pool that holds the attempt, and the seconds waited for it; for RUNNING.
+            reason: why it was interrupted, cancelled, requeued or rescued.
+
+        Raises:
+            InvalidTransitionError: there is no such arrow; nothing was changed.
+        """
+        with self._lock:
+            record = self._records.get(task_id)
+            if record is None:
+                return None
+            if status not in TRANSITIONS[record.status]:
+                raise InvalidTransitionError(task_id, record.status, status)
+            event = self._apply(record, status, failure, next_delay, slot, reason)
+            if event is None:
+                return record
+            if record.backlog is not None:
+                # Another thread is emitting this record's previous event: it will
+                # emit this one too, so that no observer sees them in the wrong order.
+                record.backlog.append(event)
+                return record
+            record.backlog = []
+        self._emit(record, event)
+        return record
+
+    def _apply(
+        self,
+        record: TaskRecord,
+        status: TaskStatus,
+        failure: Failure | None,
+        next_delay: float | None,
+        slot: tuple[str, float] | None,
+        reason: str | None,
+    ) -> LifecycleEvent | None:
+        """Change the record; under the lock. Returns the event if anybody reads the stream."""
+        now, clock = utcnow(), time.monotonic()
+        left, since = record.status, record.state_clock
+        event = _event(record) if self._stream.active else None
+        record.status, record.state_clock = status, clock
+        if reason is not None:
+            record.reason = reason
+        queue_duration = attempt_duration = None
+        if status is RUNNING:
+            record.attempt = record.retries_used
+            if record.start_time is None:
+                record.start_time, record.started_clock = now, clock
+                queue_duration = _queued(record, clock)
+        elif left is RUNNING:
+            attempt_duration = clock - since
+        if failure is not None:
+            record.error, record.error_type = failure.error, failure.error_type
+            record.stacktrace = failure.stacktrace
+        if status is RETRYING:
+            record.retries_used += 1
+        elif status is SUCCESS:
+            record.error = record.error_type = record.stacktrace = None
+        if status in TERMINAL:
+            self._finish(record, now, clock)
+        if event is None:
+            return None
+        event.status, event.timestamp = status, now
+        event.attempt, event.retries_used = record.attempt, record.retries_used
+        event.reason, event.next_delay = reason, next_delay
+        event.queue_duration, event.attempt_duration = queue_duration, attempt_duration
+        if slot is not None:
+            event.pool, event.slot_wait = slot
+        if status in TERMINAL:
+            event.duration = record.duration
+        if failure is not None:
+            event.error, event.error_type = failure.error, failure.error_type
+            event.stacktrace = failure.stacktrace
+        return event
+
+    def _finish(self, record: TaskRecord, now: datetime, clock: float) -> None:
+        record.end_time = now
+        if record.start_time is not None and record.started_clock is not None:
+            # From the monotonic clock, so that `duration` is right whatever the wall clock did.
+            record.end_time = record.start_time + timedelta(seconds=clock - record.started_clock)
+        self._live.pop(record.task_id, None)
+        self._finished.append(record.task_id)
+        if record.status is not SUCCESS:
+            self._release_key(record)
+        while len(self._finished) > self.max_history:
+            evicted = self._records.pop(self._finished.popleft(), None)
+            if evicted is not None:
+                self._release_key(evicted)
+
+    def _release_key(self, record: TaskRecord) -> None:
+        key = record.idempotency_key
+        if key is not None and self._keys.get(key) == record.task_id:
+            del self._keys[key]
+
+    def _emit(self, record: TaskRecord, event: LifecycleEvent) -> None:
+        """Publish the event and those that other threads left meanwhile. The caller made the backlog."""
+        while True:
+            self._stream.lifecycle(event)
+            with self._lock:
+                if not record.backlog:
+                    record.backlog = None
+                    return
+                event = record.backlog.pop(0)
+
+    def update(self, task_id: str, **fields: Any) -> TaskRecord | None:
+        """Set fields of a record; ``status`` goes through `transition`. ``None`` for an unknown id.
+
+        Raises:
+            TypeError: `TaskRecord` has no such field.
+            InvalidTransitionError: the status cannot follow the present one; nothing was changed.
+        """
+        unknown = fields.keys() - FIELDS
+        if unknown:
+            raise TypeError(f"TaskRecord has no field {', '.join(sorted(unknown))}")
+        record = self._records.get(task_id)
+        if record is None:
+            return None
+        status = fields.pop("status", None)
+        if status is not None and status != record.status:
+            self.transition(task_id, TaskStatus(status), failure=_failure(fields))
+        with self._lock:
+            for name, value in fields.items():
+                setattr(record, name, value)
+        return record
+
+    def append_log(self, task_id: str, line: str) -> None:
+        """Keep a log line on the record, up to 1,000 lines or 64 KiB; an unknown id is ignored.
+
+        A line may come after its task's end, and after the record was evicted.
+        """
+        record = self._records.get(task_id)
+        if record is None:
+            return
+        with self._lock:
+            room = LOG_BYTES - record.log_size
+            if room <= 0:
+                return
+            size = len(line) if line.isascii() else len(line.encode(errors="replace"))
+            if size > room or len(record.logs) >= LOG_LINES:
+                record.log_size = LOG_BYTES
+                line = LOG_CUT
+            else:
+                record.log_size += size
+            record.logs.append(line)
+
+    def log(self, event: LogEvent) -> None:
+        """Keep a `task_log` line on its record and publish it."""
+        moment = event.timestamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self.append_log(event.task_id, f"{moment} {event.level.upper()} {event.message}")
+        if self._stream.active:
+            self._stream.log(event)
+
+    def __iter__(self) -> Iterator[TaskRecord]:
+        return iter(self.list())
+
+
+def _event(record: TaskRecord) -> LifecycleEvent:
+    """The event of a record's creation, and the start of every other."""
+    return LifecycleEvent(
+        task_id=record.task_id,
+        func_name=record.func_name,
+        status=record.status,
+        timestamp=record.created_at,
+        attempt=record.attempt,
+        retries_used=record.retries_used,
+        max_retries=record.max_retries,
+        tags=record.tags,
+        registered=record.registered,
+        code_function=record.code_function,
+        retry_of=record.retry_of,
+        trace_context=record.trace_context,
+    )
+
+
+def _failure(fields: dict[str, Any]) -> Failure | None:
+    """The failure that an update describes, if it does."""
+    if fields.get("error") is None:
+        return None
+    return Failure(fields["error"], fields.get("error_type") or "", fields.get("stacktrace") or "")
+
+
+def _queued(record: TaskRecord, clock: float) -> float:
+    """Seconds since the creation; of a revived record on the wall clock, the only one it still has."""
+    if record.created_clock is not None:
+        return clock - record.created_clock
+    return max(0.0, (utcnow() - record.created_at).total_seconds())

@@ -1,0 +1,72 @@
+"""The one stream of events: whatever happens to a task passes through here, exactly once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from taskflow.models import TaskStatus
+from taskflow.observers.base import LifecycleEvent, LogEvent
+from taskflow.observers.chain import LoggerChain
+
+logger = logging.getLogger("taskflow")
+
+Event = LifecycleEvent | LogEvent
+Subscriber = Callable[[Event], None]
+
+
+class EventStream:
+    """Passes every event to the observer chain, then to the subscribers.
+
+    Attributes:
+        chain: the observers, or ``None``.
+        active: whether anybody reads. While it is false, events need not even be made.
+    """
+
+    def __init__(self, chain: LoggerChain | None = None) -> None:
+        self.chain = chain
+        self.active = chain is not None
+        self._subscribers: tuple[Subscriber, ...] = ()
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call ``subscriber`` with every event, inline, until the returned function is called."""
+        self._set_subscribers((*self._subscribers, subscriber))
+
+        def unsubscribe() -> None:
+            self._set_subscribers(tuple(s for s in self._subscribers if s is not subscriber))
+
+        return unsubscribe
+
+    def _set_subscribers(self, subscribers: tuple[Subscriber, ...]) -> None:
+        self._subscribers = subscribers
+        self.active = self.chain is not None or bool(subscribers)
+
+    def lifecycle(self, event: LifecycleEvent) -> None:
+        """Publish an arrow of the state machine. RUNNING binds the current context first."""
+        if self.chain is not None:
+            if event.status is TaskStatus.RUNNING:
+                self.chain.bind(event)
+            self.chain.on_lifecycle(event)
+        if self._subscribers:
+            self._publish(event)
+
+    def log(self, event: LogEvent) -> None:
+        """Publish a `task_log` line."""
+        if self.chain is not None:
+            self.chain.on_log(event)
+        if self._subscribers:
+            self._publish(event)
+
+    def inject(self, event: LifecycleEvent) -> dict[str, str] | None:
+        """What the observers want remembered over a restart, or ``None``."""
+        carrier: dict[str, str] = {}
+        if self.chain is not None:
+            self.chain.inject(event, carrier)
+        return carrier or None
+
+    def _publish(self, event: Event) -> None:
+        for subscriber in self._subscribers:
+            try:
+                subscriber(event)
+            except Exception:
+                logger.exception("a subscriber of the event stream raised")
