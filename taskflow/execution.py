@@ -298,7 +298,7 @@ class Executor:
     async def wait_idle(self) -> None:
         """Return when no execution is driven."""
         while self._driven:
-            waiter = asyncio.getrunning_loop().create_future()
+            waiter = asyncio.get_running_loop().create_future()
             self._idle_waiters.append(waiter)
             await waiter
 
@@ -326,7 +326,7 @@ async def _absorb_cancellation(host: asyncio.Task[Any]) -> None:
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """The loop that runs in this thread, or ``None``."""
     try:
-        return asyncio.getrunning_loop()
+        return asyncio.get_running_loop()
     except RuntimeError:
         return None
 
