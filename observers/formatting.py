@@ -1,0 +1,293 @@
+r"""One event, one line: the text and JSON formats of the log observers.
+
+Text, for people::
+
+    [0f8fad5b] [send_email] 2026-01-01T12:00:00 sent to 3 recipients
+    [0f8fad5b] [send_email] 2026-01-01T12:00:01 -- RUNNING
+    [0f8fad5b] [send_email] 2026-01-01T12:00:02 -- RETRYING (attempt 1/4, retry in 2.0 s): OSError: refused
+
+JSON, for log shippers. These keys are on every line, ``null`` where they do not apply: ``timestamp``
+(RFC 3339, UTC, microseconds), ``level``, ``message``, ``task_id``, ``func_name``, ``attempt``, ``status``,
+``duration`` (seconds), ``error``, ``tags``, ``extra``, ``trace_id`` and ``span_id`` (lowercase hex, the
+span that was current where the event was made). Lifecycle lines add those of `OPTIONAL_KEYS` that are set.
+
+A line is always one line. In text, control characters are written as ``\n``, ``\x1b``, ``\u2028``;
+backslashes stay as they are. In JSON they are JSON escapes, so that the message reads back unchanged; only
+lone surrogates, which are no characters and which many JSON readers refuse, read back as text (``\ud800``).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from json.encoder import encode_basestring as quote  # the C function behind json.dumps
+from operator import attrgetter
+from typing import Any, Literal
+
+from opentelemetry.trace import SpanContext, format_span_id, format_trace_id, get_current_span
+
+from taskflow.models import TaskStatus
+from taskflow.observers.base import LEVELS, LifecycleEvent, LogEvent
+from taskflow.observers.plain import plain
+
+__all__ = [
+    "FORMATS",
+    "OPTIONAL_KEYS",
+    "Format",
+    "LineFormat",
+    "PendingLine",
+    "is_at_least",
+    "lifecycle_level",
+]
+
+Format = Literal["text", "json"]
+
+OPTIONAL_KEYS = (
+    "error_type",
+    "stacktrace",
+    "reason",
+    "retry_of",
+    "next_delay",
+    "queue_duration",
+    "slot_wait",
+    "attempt_duration",
+)
+"""Fields of `LifecycleEvent` that a JSON line has only when they are set. Durations are in seconds."""
+
+_SEVERITY = {level: severity for severity, level in enumerate(LEVELS)}
+
+
+def is_at_least(level: str, min_level: str) -> bool:
+    """Whether ``level`` is as severe as ``min_level``, in the order of `LEVELS`."""
+    return _SEVERITY[level] >= _SEVERITY[min_level]
+
+
+def lifecycle_level(status: TaskStatus) -> str:
+    """The level of a lifecycle line: a state has none of its own, log shippers want one."""
+    return _LIFECYCLE_LEVELS.get(status, "info")
+
+
+_LIFECYCLE_LEVELS = {
+    TaskStatus.FAILED: "error",
+    TaskStatus.RETRYING: "warning",
+    TaskStatus.INTERRUPTED: "warning",
+    TaskStatus.CANCELLED: "warning",
+}
+
+
+# A line is rendered later and on another thread than its event, so it is captured in
+# two halves: what must be read at once, and the function that does the rest.
+PendingLine = tuple[Callable[[Any, SpanContext | None], str], LifecycleEvent | LogEvent, SpanContext | None]
+"""A line to be: call the first item with the other two. A plain tuple, because one is made per event."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineFormat:
+    """How events become lines.
+
+    Attributes:
+        log, lifecycle: capture an event, cheaply, where it is made: 0.1 to 0.5 µs.
+    """
+
+    log: Callable[[LogEvent], PendingLine]
+    lifecycle: Callable[[LifecycleEvent], PendingLine]
+
+
+# ---- text ----
+
+
+def text_log(event: LogEvent) -> PendingLine:
+    return render_text_log, event, None
+
+
+def text_lifecycle(event: LifecycleEvent) -> PendingLine:
+    return render_text_lifecycle, event, None
+
+
+def render_text_log(event: LogEvent, span: SpanContext | None = None) -> str:
+    """``[id] [name] time message``."""
+    return _text_line(event, event.message)
+
+
+def render_text_lifecycle(event: LifecycleEvent, span: SpanContext | None = None) -> str:
+    """``[id] [name] time -- STATUS``, with what happened where a task did not simply go on."""
+    return _text_line(event, f"-- {lifecycle_message(event)}")
+
+
+def _text_line(event: LifecycleEvent | LogEvent, message: str) -> str:
+    line = f"[{event.task_id[:8]}] [{event.func_name}] {_utc_second(event.timestamp)} {message}"
+    return f"{line}\n" if line.isprintable() else f"{_UNSAFE.sub(_visible, line)}\n"
+
+
+def lifecycle_message(event: LifecycleEvent) -> str:
+    """What happened, in words: ``RUNNING``, ``FAILED (attempt 4/4): ValueError: boom``."""
+    words = event.status.upper()
+    if event.status not in _LIFECYCLE_LEVELS:
+        return words
+    details = ", ".join(_details(event))
+    return words + (f" ({details})" if details else "") + _error(event)
+
+
+def _details(event: LifecycleEvent) -> list[str]:
+    details = []
+    if event.reason is not None:
+        details.append(event.reason)
+    if event.max_retries:
+        details.append(f"attempt {event.attempt + 1}/{event.max_retries + 1}")
+    if event.next_delay is not None:
+        details.append(f"retry in {event.next_delay:.1f} s")
+    return details
+
+
+def _error(event: LifecycleEvent) -> str:
+    return "".join(f": {part}" for part in (event.error_type, event.error) if part)
+
+
+# ---- json ----
+
+
+def json_log(event: LogEvent) -> PendingLine:
+    return render_json_log, _frozen(event), get_current_span().get_span_context()
+
+
+def json_lifecycle(event: LifecycleEvent) -> PendingLine:
+    return render_json_lifecycle, event, get_current_span().get_span_context()
+
+
+def render_json_log(event: LogEvent, span: SpanContext | None = None) -> str:
+    """A `task_log` line as one JSON object."""
+    return _one_line(
+        f"{_json_head(event, event.level, event.message)},"
+        f'"status":null,"duration":null,"error":null,'
+        f'"tags":{_tags(event.tags)},"extra":{_object(event.extra)},{_ids(span)}}}'
+    )
+
+
+def render_json_lifecycle(event: LifecycleEvent, span: SpanContext | None = None) -> str:
+    """A state as one JSON object; ``message`` says it in the words of the text format."""
+    return _one_line(
+        f"{_json_head(event, lifecycle_level(event.status), lifecycle_message(event))},"
+        f'"status":"{event.status.value}","duration":{_number(event.duration)},"error":{_text(event.error)},'
+        f'"tags":{_tags(event.tags)},"extra":{{}},{_ids(span)}{_optional(event)}}}'
+    )
+
+
+def _json_head(event: LifecycleEvent | LogEvent, level: str, message: str) -> str:
+    moment = event.timestamp
+    return (
+        f'{{"timestamp":"{_utc_second(moment)}.{moment.microsecond:06d}Z","level":"{level}",'
+        f'"message":{quote(message)},"task_id":{quote(event.task_id)},"func_name":{quote(event.func_name)},'
+        f'"attempt":{event.attempt}'
+    )
+
+
+def _optional(event: LifecycleEvent) -> str:
+    fields = zip(OPTIONAL_KEYS, _optional_values(event), strict=True)
+    return "".join([f',"{key}":{_scalar(value)}' for key, value in fields if value is not None])
+
+
+_optional_values = attrgetter(*OPTIONAL_KEYS)
+
+
+def _scalar(value: str | float) -> str:
+    return quote(value) if isinstance(value, str) else _number(value)
+
+
+def _text(value: str | None) -> str:
+    return "null" if value is None else quote(value)
+
+
+def _number(seconds: float | None) -> str:
+    return "null" if seconds is None else f"{round(seconds, 6)}"
+
+
+def _tags(tags: Mapping[str, str]) -> str:
+    if not tags:
+        return "{}"
+    try:
+        return "{" + ",".join([f"{quote(key)}:{quote(value)}" for key, value in tags.items()]) + "}"
+    except TypeError:  # a tag that is not text
+        return _object(tags)
+
+
+def _object(values: Mapping[Any, Any]) -> str:
+    if not values:
+        return "{}"
+    try:
+        return _encode(values)
+    except (TypeError, ValueError, RecursionError):  # not JSON: NaN, a set, a cycle, an object ...
+        return _encode(plain(values))
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+_IMMUTABLE = frozenset({str, int, float, bool, type(None)})
+
+
+def _frozen(event: LogEvent) -> LogEvent:
+    """The event with what may change, or may only be read on this thread, turned into plain values now."""
+    for value in event.extra.values():
+        if type(value) not in _IMMUTABLE:
+            return replace(event, extra=plain(event.extra))
+    return event
+
+
+def _ids(span: SpanContext | None) -> str:
+    if span is None or not span.is_valid:
+        return '"trace_id":null,"span_id":null'
+    return f'"trace_id":"{format_trace_id(span.trace_id)}","span_id":"{format_span_id(span.span_id)}"'
+
+
+# ---- one line ----
+
+# Beyond C0, DEL and C1 (NEL among them): the line and paragraph separators, the bidirectional
+# overrides that make a line read as something else, and surrogates, which UTF-8 cannot carry.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
+def _visible(match: re.Match[str]) -> str:
+    character = match.group()
+    code = ord(character)
+    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def _one_line(text: str) -> str:
+    # The quoting has escaped C0 already, so of the ASCII characters only DEL is left.
+    if text.isascii() and "\x7f" not in text:
+        return f"{text}\n"
+    return f"{_UNSAFE.sub(_json_escape, text)}\n"
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return f"\\\\u{code:04x}" if 0xD800 <= code <= 0xDFFF else f"\\u{code:04x}"
+
+
+class _UtcSecond:
+    """``2026-01-01T12:00:00`` of a moment; lines come many to the second, so the last one is kept."""
+
+    def __init__(self) -> None:
+        self._latest = (datetime.min.replace(tzinfo=UTC), "0001-01-01T00:00:00")
+
+    def __call__(self, moment: datetime) -> str:
+        second, text = self._latest
+        since = moment - second
+        if since.days or since.seconds:
+            second = moment.astimezone(UTC).replace(microsecond=0)
+            text = second.isoformat()[:19]
+            self._latest = (second, text)  # one assignment: writer threads share this
+        return text
+
+
+_utc_second = _UtcSecond()
+
+FORMATS: Mapping[str, LineFormat] = {
+    "text": LineFormat(log=text_log, lifecycle=text_lifecycle),
+    "json": LineFormat(log=json_log, lifecycle=json_lifecycle),
+}
+"""The formats by their public names."""

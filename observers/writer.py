@@ -1,0 +1,333 @@
+"""From events to lines in a file or stream, off the calling thread.
+
+    on_log ──► LineWriter.put ──► buffer ──► writer thread: render, join ──► Sink.append
+               (calling thread)   (bounded)  (every INTERVAL while there is something to do)
+
+An observer captures an event and returns. The writer thread starts with the first line, renders and writes
+in batches, and ends by itself when nothing has come for a while, so that a forgotten writer costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from typing import Protocol
+from weakref import WeakSet
+
+from taskflow.checks import check_bool, check_choice
+from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver
+from taskflow.observers.formatting import FORMATS, Format, PendingLine, is_at_least
+
+__all__ = ["BATCH_LINES", "BUFFER_LIMIT", "INTERVAL", "LineLogger", "LineWriter", "Sink"]
+
+logger = logging.getLogger("taskflow.observers")
+
+INTERVAL = 0.1
+"""Seconds between two batches, so about how far a file is behind; also between tries after an error."""
+
+BUFFER_LIMIT = 50_000
+"""Lines that may wait for the writer thread; beyond it the newest is dropped and counted."""
+
+BATCH_LINES = 1_000
+"""Lines rendered and written at a time.
+
+Each write gives the interpreter's lock away, and a busy event loop keeps it for up to 5 ms
+(`sys.getswitchinterval`): small batches would starve the writer, large ones delay the loop.
+"""
+
+QUIET_PASSES = 50
+"""Passes without a line after which the thread ends and the file is closed, until the next line."""
+
+EXIT_SECONDS = 5.0
+"""How long the end of the process waits for a write that hangs."""
+
+WARNING_SECONDS = 60.0
+"""At most one message on the same trouble in this time."""
+
+
+class Sink(Protocol):
+    """Where lines go. Called by one thread at a time."""
+
+    def append(self, lines: list[str]) -> None:
+        """Write whole lines and remove them from the list.
+
+        When this raises, what is still on the list has not been written and is tried again.
+        """
+
+    def close(self) -> None:
+        """Release the file; a later `append` opens it again."""
+
+
+class LineWriter:
+    """A bounded buffer and the thread that empties it into one sink.
+
+    Args:
+        sink: where the lines go.
+        name: what to call the sink in messages, such as its path.
+
+    Attributes:
+        dropped: lines that were lost because the buffer was full, because they could not be rendered, or
+            because the sink still failed at `close`.
+        write_errors: writes that failed; their lines are kept and tried again.
+    """
+
+    def __init__(self, sink: Sink, name: str) -> None:
+        self.name = name
+        self.dropped = 0
+        self.write_errors = 0
+        self._sink = sink
+        self._reset()
+        _writers.add(self)
+
+    def _reset(self) -> None:
+        self._pending: deque[PendingLine] = deque()
+        self._unwritten: list[str] = []
+        self._thread: threading.Thread | None = None
+        self._hurry = threading.Event()
+        self._waiters: list[Future[None]] = []
+        self._closing = False
+        self._lock = threading.Lock()  # guards thread, waiters, closing and the counters
+        self._pass_lock = threading.Lock()  # held by whoever renders and writes
+        self._failing = False
+        self._reported = self.dropped
+        self._warned: dict[str, float] = {}
+
+    # ---- called from any thread ----
+
+    def put(self, line: PendingLine) -> None:
+        """Take a line. Never blocks, never raises."""
+        if len(self._pending) >= BUFFER_LIMIT:
+            self._drop(1)
+            return
+        self._pending.append(line)
+        # After the append: a thread that is about to end looks at the buffer again
+        # once it has cleared this, so that one of the two sees the line.
+        if self._thread is None:
+            self._ensure_thread()
+
+    def request_flush(self, *, close: bool = False) -> Future[None]:
+        """A future that is done once every line put so far was written, or has been tried.
+
+        Args:
+            close: also give up what cannot be written, release the sink and end the thread. A line that
+                comes later starts both again.
+        """
+        done: Future[None] = Future()
+        done.set_running_or_notify_cancel()  # a caller that gives up waiting does not cancel the flush
+        with self._lock:
+            if self._thread is None and not self._pending and not self._unwritten:
+                done.set_result(None)  # nothing to write, and the sink is closed
+                return done
+            self._waiters.append(done)
+            self._closing = self._closing or close
+        self._hurry.set()
+        if not self._ensure_thread():
+            self._pass()
+        return done
+
+    def drain(self) -> None:
+        """Write what is left on this thread: for the end of the process, when no thread can be started."""
+        self._pass(timeout=EXIT_SECONDS)
+
+    def forget(self) -> None:
+        """Start anew in a forked child: it has neither the thread nor a right to the parent's lines."""
+        self._reset()
+        self._sink.close()
+
+    # ---- the thread ----
+
+    def _ensure_thread(self) -> bool:
+        with self._lock:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name=f"taskflow-log {self.name}", daemon=True)
+                try:
+                    thread.start()
+                except (
+                    RuntimeError
+                ):  # no more threads, or the interpreter is ending: the next line tries again
+                    return False
+                self._thread = thread
+            return True
+
+    def _run(self) -> None:
+        quiet = 0
+        while True:
+            self._hurry.wait(INTERVAL)
+            self._hurry.clear()
+            idle = not self._pending and not self._unwritten
+            quiet = quiet + 1 if idle else 0
+            closed = self._pass()
+            if (closed or quiet >= QUIET_PASSES) and self._end():
+                return
+
+    def _end(self) -> bool:
+        with self._lock:
+            thread, self._thread = self._thread, None
+            if self._pending or self._waiters:
+                self._thread = thread
+                return False
+        with self._pass_lock:
+            self._close_sink()
+        return True
+
+    def _pass(self, timeout: float = -1) -> bool:
+        """Render and write what has been put so far; whether a `close` was asked for."""
+        if not self._pass_lock.acquire(timeout=timeout):
+            return False
+        try:
+            with self._lock:
+                waiters, self._waiters = self._waiters, []
+                closing, self._closing = self._closing, False
+            self._write_pending(len(self._pending))
+            if closing:
+                self._give_up()
+                self._close_sink()
+            self._report_dropped()
+        finally:
+            self._pass_lock.release()
+        for waiter in waiters:
+            waiter.set_result(None)
+        return closing
+
+    # ---- one pass; under the pass lock ----
+
+    def _write_pending(self, count: int) -> None:
+        """Write what could not be written before, then ``count`` lines of the buffer; stop at an error."""
+        while self._write() and count > 0:
+            size = min(count, BATCH_LINES)
+            self._render(size)
+            count -= size
+
+    def _render(self, count: int) -> None:
+        take, lines = self._pending.popleft, self._unwritten
+        for _ in range(count):
+            render, event, span = take()
+            try:
+                lines.append(render(event, span))
+            except Exception:  # an event that breaks its contract costs only its own line
+                self._drop(1)
+                self._warn(
+                    "render", "a log line of task %s could not be rendered", event.task_id, exc_info=True
+                )
+
+    def _write(self) -> bool:
+        if not self._unwritten:
+            return True
+        try:
+            self._sink.append(self._unwritten)
+        except Exception as error:  # whatever a file system or a user's stream raises
+            self._write_failed(error)
+            return False
+        if self._failing:
+            self._failing = False
+            logger.info("writing to %s again", self.name)
+        return True
+
+    def _write_failed(self, error: Exception) -> None:
+        self.write_errors += 1
+        self._failing = True
+        self._warn("write", "cannot write to %s, will try again: %r", self.name, error)
+
+    def _give_up(self) -> None:
+        lost = len(self._unwritten) + len(self._pending) if self._unwritten else 0
+        if lost:
+            self._unwritten.clear()
+            self._pending.clear()
+            self._drop(lost)
+
+    def _close_sink(self) -> None:
+        try:
+            self._sink.close()
+        except Exception as error:  # as in _write
+            self._write_failed(error)
+
+    # ---- losses ----
+
+    def _drop(self, count: int) -> None:
+        with self._lock:
+            self.dropped += count
+
+    def _report_dropped(self) -> None:
+        lost = self.dropped - self._reported
+        if lost and self._warn("drop", "%d log lines for %s were lost", lost, self.name):
+            self._reported += lost
+
+    def _warn(self, trouble: str, message: str, *args: object, exc_info: bool = False) -> bool:
+        now = time.monotonic()
+        if now - self._warned.get(trouble, -WARNING_SECONDS) < WARNING_SECONDS:
+            return False
+        self._warned[trouble] = now
+        logger.warning(message, *args, exc_info=exc_info)
+        return True
+
+
+class LineLogger(TaskObserver):
+    """Base of the observers that write lines: captures events for a `LineWriter`, which the subclass sets.
+
+    Args:
+        log_lifecycle: also write a line for every state that a task enters.
+        min_level: the least severe `task_log` level that is written.
+        format: ``text`` or ``json``, see `taskflow.observers.formatting`.
+
+    Raises:
+        ConfigurationError: an argument has a value that it cannot have.
+    """
+
+    _writer: LineWriter
+
+    def __init__(self, *, log_lifecycle: bool, min_level: str, format: Format) -> None:
+        super().__init__(min_level)
+        self.log_lifecycle = check_bool("log_lifecycle", log_lifecycle)
+        self._format = FORMATS[check_choice("format", format, FORMATS)]
+
+    @property
+    def dropped(self) -> int:
+        """Lines lost so far, see `LineWriter`."""
+        return self._writer.dropped
+
+    @property
+    def write_errors(self) -> int:
+        """Writes that failed so far; their lines are tried again."""
+        return self._writer.write_errors
+
+    def on_log(self, event: LogEvent) -> None:
+        """Put the line into the buffer if it is severe enough."""
+        if is_at_least(event.level, self.min_level):
+            self._writer.put(self._format.log(event))
+
+    def on_lifecycle(self, event: LifecycleEvent) -> None:
+        """Put a line into the buffer if lifecycle lines are wanted."""
+        if self.log_lifecycle:
+            self._writer.put(self._format.lifecycle(event))
+
+    async def flush(self) -> None:
+        """Return when every line so far is written, or could not be."""
+        await asyncio.wrap_future(self._writer.request_flush())
+
+    async def close(self) -> None:
+        """Write what is left and end the writer thread. A line that comes later starts it again."""
+        await asyncio.wrap_future(self._writer.request_flush(close=True))
+
+
+_writers: WeakSet[LineWriter] = WeakSet()
+
+
+def _forget_in_child() -> None:
+    for writer in list(_writers):
+        writer.forget()
+
+
+def _drain_at_exit() -> None:
+    for writer in list(_writers):
+        writer.drain()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget_in_child)
+atexit.register(_drain_at_exit)
