@@ -113,7 +113,8 @@ def third_party_distributions() -> set[str]:
     # One namespace, many distributions: the SDK is the application's choice, the API is ours.
     owners = packages_distributions() | {"opentelemetry": ["opentelemetry-api"]}
     modules = {name for path in engine_modules() for name in imported_modules(path)}
-    foreign = modules - sys.stdlib_module_names - {"taskflow"}
+    standard = sys.stdlib_module_names | {"annotationlib"}  # new in Python 3.14
+    foreign = modules - standard - {"taskflow"}
     return {canonical(owners.get(name, [name])[0]) for name in foreign}
 
 

@@ -1,0 +1,187 @@
+"""``make demo``: start the shop, send it customers, and show what its background tasks do.
+
+The shop runs in a process of its own, as it would in production. Everything that it writes goes to
+one folder, ``./demo-data`` unless ``--data`` names another. Ctrl-C stops both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import httpx
+
+from traffic import Traffic
+
+EXAMPLES = Path(__file__).parent
+HOST = "127.0.0.1"
+START_TIMEOUT = 30.0  # seconds until the shop must answer
+STOP_TIMEOUT = 30.0  # seconds until it must have ended, its own shutdown_timeout included
+TAIL = 4  # lines of the log file under each summary
+
+
+def main() -> int:
+    """Run the demo until Ctrl-C, or for ``--seconds``; returns the exit code."""
+    options = parse_arguments()
+    stop = stop_event()
+    port = free_port(options.port)
+    folder = fresh_folder(options.data)
+    with shop(port, folder) as process, httpx.Client(base_url=f"http://{HOST}:{port}") as client:
+        if answers(client, process, stop):
+            tour(client, process, folder, options, stop)
+    if not stop.is_set():
+        print(f"The shop ended by itself; see {folder / 'server.log'}", file=sys.stderr)
+        return 1
+    print(f"\nStopped. The log stays in {folder / 'shop.log'}", flush=True)
+    return 0
+
+
+def tour(
+    client: httpx.Client,
+    process: subprocess.Popen[bytes],
+    folder: Path,
+    options: argparse.Namespace,
+    stop: threading.Event,
+) -> None:
+    """Show the addresses, then numbers and log lines while customers come, until it is time to stop."""
+    print_addresses(client.base_url, folder)
+    traffic = Traffic(client.base_url, options.rate)
+    traffic.start()
+    for elapsed in ticks(process, options, stop):
+        print_summary(client, elapsed, traffic.sent, folder / "shop.log")
+    traffic.close()
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line's options."""
+    parser = argparse.ArgumentParser(description="A tour of Taskflow in one command.")
+    parser.add_argument("--port", type=int, help="port of the shop (default: 8000, or a free one if taken)")
+    parser.add_argument("--seconds", type=float, help="stop after so many seconds (default: at Ctrl-C)")
+    parser.add_argument("--rate", type=float, default=6.0, help="requests per second (default: 6)")
+    parser.add_argument("--every", type=float, default=2.0, help="seconds between summaries (default: 2)")
+    parser.add_argument("--data", type=Path, default=Path("demo-data"), help="folder for what is written")
+    return parser.parse_args()
+
+
+def stop_event() -> threading.Event:
+    """An event that Ctrl-C, a closed terminal or a polite kill sets."""
+    stop = threading.Event()
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, handle)
+    return stop
+
+
+def fresh_folder(folder: Path) -> Path:
+    """The folder, made if needed, without the logs of an earlier run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.log*"):
+        old.unlink()
+    return folder
+
+
+def free_port(wanted: int | None) -> int:
+    """The wanted port of the loopback interface; if none is wanted 8000, or any if that is taken."""
+    for port in (8000, 0) if wanted is None else (wanted,):
+        with socket.socket() as probe:
+            # As uvicorn does: a port that only waits out its old connections counts as free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise SystemExit(f"port {wanted} is in use")
+
+
+@contextmanager
+def shop(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The shop under uvicorn, stopped at the end as a deployment would stop it: SIGTERM, then wait."""
+    command = [sys.executable, "-m", "uvicorn", "shop.app:app", "--app-dir", str(EXAMPLES)]
+    command += ["--host", HOST, "--port", str(port), "--log-level", "warning"]
+    environment = os.environ | {"SHOP_LOG_FILE": str(folder / "shop.log")}
+    with (folder / "server.log").open("wb") as log:
+        # A session of its own: Ctrl-C reaches this program alone, which then stops the shop.
+        process = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def answers(client: httpx.Client, process: subprocess.Popen[bytes], stop: threading.Event) -> bool:
+    """Wait until the shop answers; ``False`` if it ended, took too long, or is not wanted any more."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while process.poll() is None and time.monotonic() < deadline and not stop.is_set():
+        try:
+            return client.get("/").is_success
+        except httpx.TransportError:
+            stop.wait(0.1)
+    return False
+
+
+def print_addresses(base_url: httpx.URL, folder: Path) -> None:
+    """Everything that a visitor may want to open."""
+    root = str(base_url).rstrip("/")
+    addresses = {
+        "the shop": root + "/",
+        "its API": root + "/docs",
+        "task counts": root + "/summary",
+        "log of the tasks": folder / "shop.log",
+        "tracebacks": folder / "server.log",
+    }
+    print(
+        "A shop is open. Its customers sign up and order; cards, invoices and e-mail are background tasks.\n"
+    )
+    for name, address in addresses.items():
+        print(f"  {name:<18}{address}")
+    print("\nCtrl-C stops it.\n", flush=True)
+
+
+def ticks(
+    process: subprocess.Popen[bytes], options: argparse.Namespace, stop: threading.Event
+) -> Iterator[float]:
+    """Seconds since the start, every few seconds, until it is time to stop or the shop ended by itself."""
+    started = time.monotonic()
+    while process.poll() is None and not stop.wait(options.every):
+        elapsed = time.monotonic() - started
+        if options.seconds is not None and elapsed >= options.seconds:
+            stop.set()
+        yield elapsed
+
+
+def print_summary(client: httpx.Client, elapsed: float, sent: int, log: Path) -> None:
+    """One line of numbers, and the last lines of the log file."""
+    try:
+        counts = client.get("/summary").json()
+    except httpx.TransportError as error:
+        print(f"{elapsed:5.0f} s  (no answer: {error})", flush=True)
+        return
+    print(f"{elapsed:5.0f} s  {sent} requests   " + "  ".join(f"{name} {n}" for name, n in counts.items()))
+    with log.open() as lines:
+        print("".join(f"         {line}" for line in deque(lines, TAIL)), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

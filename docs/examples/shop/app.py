@@ -1,0 +1,107 @@
+"""The shop's HTTP side. Start it from this folder's parent: ``uvicorn shop.app:app``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from decimal import Decimal
+from itertools import count
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException
+from pydantic import BaseModel, Field
+
+from shop.tasks import charge_card, count_stock, manager, send_email, write_invoice
+from taskflow import ManagedBackgroundTasks, TaskStatus
+from taskflow.exceptions import ManagerClosedError
+
+Tasks = Annotated[ManagedBackgroundTasks, Depends(manager.get_tasks)]
+
+STOCK_INTERVAL = 3.0  # seconds
+order_numbers = count(1)
+
+
+class SignUp(BaseModel):
+    """Somebody who wants an account."""
+
+    email: str = Field(pattern=r"^\S+@\S+$", examples=["ada@example.com"])
+    plan: str = Field(default="free", examples=["free", "pro"])
+
+
+class Order(BaseModel):
+    """What somebody buys."""
+
+    email: str = Field(pattern=r"^\S+@\S+$", examples=["ada@example.com"])
+    amount: Decimal = Field(gt=0, examples=["19.90"])
+
+
+async def count_stock_regularly() -> None:
+    """Tasks do not need a request: `TaskManager.enqueue` takes them from anywhere."""
+    with suppress(ManagerClosedError):  # a stopping application takes no more tasks
+        while True:
+            manager.enqueue(count_stock, tags={"trigger": "timer"})
+            await asyncio.sleep(STOCK_INTERVAL)
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """The application's own life: Taskflow starts after it has started, and ends before it ends."""
+    timer = asyncio.create_task(count_stock_regularly())
+    yield
+    timer.cancel()
+    with suppress(asyncio.CancelledError):
+        await timer
+
+
+app = FastAPI(title="Taskflow demo: a shop", lifespan=lifespan)
+manager.init_app(app)
+
+
+@app.get("/")
+async def index() -> dict[str, str]:
+    """Where to look next."""
+    return {"docs": "/docs", "summary": "/summary"}
+
+
+@app.post("/signups", status_code=202)
+async def sign_up(person: SignUp, tasks: Tasks) -> dict[str, str]:
+    """Greet a new customer. The key greets them once, however often the form is sent."""
+    task_id = tasks.add_task(
+        send_email,
+        person.email,
+        "Welcome!",
+        idempotency_key=f"welcome:{person.email}",
+        tags={"plan": person.plan},
+    )
+    return {"task_id": task_id}
+
+
+@app.post("/orders", status_code=202)
+def order(order: Order, tasks: Tasks) -> dict[str, Any]:
+    """Take an order: the card, the invoice and the confirmation follow after the response."""
+    number = next(order_numbers)
+    tags = {"order": str(number)}
+    added = [
+        tasks.add_task(charge_card, number, order.amount, idempotency_key=f"charge:{number}", tags=tags),
+        tasks.add_task(write_invoice, number, order.amount, tags=tags),
+        tasks.add_task(send_email, order.email, f"Your order {number}", tags=tags),
+    ]
+    return {"order": number, "task_ids": added}
+
+
+@app.get("/task/{task_id}")
+async def show_task(task_id: str) -> dict[str, Any]:
+    """What is known of one task."""
+    record = manager.store.get(task_id)
+    if record is None:
+        raise HTTPException(404, f"no task {task_id}")
+    return record.to_dict()
+
+
+@app.get("/summary")
+async def summary() -> dict[str, int]:
+    """How many tasks are in which state."""
+    counts = Counter(record.status for record in manager.store.list())
+    return {status.value: counts[status] for status in TaskStatus}

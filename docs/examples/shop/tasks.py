@@ -1,0 +1,49 @@
+"""The shop's background tasks, and the manager that runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from decimal import Decimal
+
+from shop import payments
+from taskflow import TaskManager, get_task_context, task_log
+
+manager = TaskManager(
+    log_file=os.environ.get("SHOP_LOG_FILE", "shop.log"),
+    log_lifecycle=True,
+    max_concurrent_tasks=20,
+    max_sync_threads=4,
+)
+
+
+@manager.task(retries=2, delay=0.2, backoff=2.0)
+async def charge_card(order: int, amount: Decimal) -> None:
+    """Async, and tried up to three times: the provider is not always there."""
+    context = get_task_context()
+    attempt = context.attempt if context else 0
+    task_log(f"charging {amount} EUR for order {order}", attempt=attempt)
+    receipt = await payments.charge(order, amount, attempt=attempt)
+    task_log(f"order {order} is paid", receipt=receipt)
+
+
+@manager.task(retries=3, delay=0.1, backoff=2.0)
+async def send_email(address: str, subject: str) -> None:
+    """Async and quick: most tasks of most applications look like this."""
+    await asyncio.sleep(0.02)  # the mail server
+    task_log(f"sent {subject!r} to {address}")
+
+
+@manager.task(name="render_invoice")
+def write_invoice(order: int, amount: Decimal) -> None:
+    """Sync: runs in a thread, so that it may block. Registered under a name of its own."""
+    time.sleep(0.08)  # the PDF library
+    task_log(f"invoice of order {order}: {amount} EUR", level="debug")
+
+
+@manager.task()
+def count_stock() -> None:
+    """Sync, and started by a timer instead of a request."""
+    time.sleep(0.03)  # the warehouse's database
+    task_log("stock counted; 3 articles are running low", level="warning")

@@ -1,0 +1,102 @@
+"""`make demo`, as a visitor sees it: it starts, shows tasks in every outcome, and stops on Ctrl-C."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def demo(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "docs/examples/demo.py", "--data", str(folder)]
+    command += ["--every", "0.25", "--rate", "25", *arguments]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            for left in [*psutil.Process(process.pid).children(recursive=True), process]:
+                left.kill()
+            process.communicate()
+
+
+def read_until(process: subprocess.Popen[str], *patterns: str) -> str:
+    """What the demo prints until each pattern has been seen once; its end comes first if it failed."""
+    seen = ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        seen += line
+        if all(re.search(pattern, seen) for pattern in patterns):
+            return seen
+    raise AssertionError(f"ended without {patterns}:\n{seen}")
+
+
+def test_tasks_succeed_retry_and_fail_and_ctrl_c_stops_everything(tmp_path: Path) -> None:
+    with demo(tmp_path) as process:
+        read_until(process, r"success [1-9]", r"failed [1-9]")
+        started = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate()
+
+        assert process.returncode == 0, rest
+        assert "Traceback" not in rest
+        assert [child for child in started if child.is_running()] == []
+
+    lines = (tmp_path / "shop.log").read_text().splitlines()
+    states = {line.rpartition("-- ")[2].split()[0] for line in lines if " -- " in line}
+    assert {"PENDING", "RUNNING", "RETRYING", "SUCCESS", "FAILED"} <= states
+    assert any("is paid" in line for line in lines)
+
+
+def test_it_ends_by_itself_after_the_seconds_that_were_asked_for(tmp_path: Path) -> None:
+    with demo(tmp_path, "--seconds", "1") as process:
+        printed, _ = process.communicate()
+        assert process.returncode == 0, printed
+
+
+def test_it_takes_another_port_when_8000_is_in_use(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind(("127.0.0.1", 8000))
+            taken.listen()
+        except OSError:
+            pass  # somebody else's server holds it: all the better
+        with demo(tmp_path) as process:
+            printed = read_until(process, r"its API +\S+/docs")
+            address = re.findall(r"its API +(\S+)", printed)[0]
+            assert ":8000/" not in address
+            assert httpx.get(address).is_success
+
+
+def test_a_port_that_was_asked_for_and_is_in_use_is_an_error(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = str(taken.getsockname()[1])
+        with demo(tmp_path, "--port", port) as process:
+            printed, _ = process.communicate()
+    assert (process.returncode, printed) == (1, f"port {port} is in use\n")
+
+
+def test_a_shop_that_cannot_start_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fastapi.py").write_text("raise ImportError('broken on purpose')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with demo(tmp_path) as process:
+        printed, _ = process.communicate()
+    assert process.returncode == 1
+    assert printed == f"The shop ended by itself; see {tmp_path / 'server.log'}\n"
+    assert "broken on purpose" in (tmp_path / "server.log").read_text()
