@@ -1,0 +1,140 @@
+"""The app that `test_jaeger.py` starts: traced by FastAPI, Taskflow and the httpx instrumentation.
+
+Configured by environment variables; prints its port as soon as that is open.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from typing import Annotated
+
+import httpx
+import uvicorn
+from fastapi import Depends, FastAPI, HTTPException
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+
+from taskflow import ManagedBackgroundTasks, OpenTelemetryObserver, TaskManager, get_task_context, task_log
+
+ENV = os.environ
+LIMIT = int(ENV["LIMIT"]) if "LIMIT" in ENV else None
+
+
+def exporter() -> SpanExporter:
+    if ENV.get("EXPORTER") == "grpc":
+        return GrpcExporter(endpoint=ENV["ENDPOINT"], insecure=True)
+    return HttpExporter(endpoint=ENV["ENDPOINT"] + "/v1/traces")
+
+
+provider = TracerProvider(resource=Resource.create({"service.name": ENV["SERVICE"]}))
+provider.add_span_processor(BatchSpanProcessor(exporter(), max_queue_size=50_000))
+HTTPXClientInstrumentor().instrument(tracer_provider=provider)
+
+app = FastAPI(telemetry={"tracer_provider": provider, "metrics": False})
+manager = TaskManager(
+    loggers=[OpenTelemetryObserver(provider, propagation=ENV.get("PROPAGATION", "child"))],
+    dispatch=ENV.get("DISPATCH", "request"),
+    max_concurrent_tasks=LIMIT,
+    max_sync_threads=LIMIT,
+    shutdown_timeout=float(ENV.get("SHUTDOWN_TIMEOUT", "10")),
+)
+manager.init_app(app)
+Tasks = Annotated[ManagedBackgroundTasks, Depends(manager.get_tasks)]
+
+listener = socket.create_server(("127.0.0.1", 0))
+URL = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@app.get("/bank")
+async def bank(attempt: int) -> str:
+    if attempt < 2:
+        raise HTTPException(503, "the bank is closed")
+    return "charged"
+
+
+def attempt() -> int:
+    task = get_task_context()
+    assert task is not None
+    return task.attempt
+
+
+@manager.task(retries=2, delay=0.01, name="charge_card")
+async def charge(order: int) -> None:
+    task_log("calling the bank", order=order, attempt=attempt())
+    async with httpx.AsyncClient() as client:
+        (await client.get(f"{URL}/bank", params={"attempt": attempt()})).raise_for_status()
+
+
+@manager.task(retries=2, delay=0.01, name="charge_card_in_a_thread")
+def charge_in_a_thread(order: int) -> None:
+    task_log("calling the bank", order=order, attempt=attempt())
+    httpx.get(f"{URL}/bank", params={"attempt": attempt()}).raise_for_status()
+
+
+@manager.task()
+async def quick() -> None:
+    await asyncio.sleep(0)
+
+
+@manager.task()
+def quick_in_a_thread() -> None: ...
+
+
+@manager.task()
+async def fail() -> None:
+    raise LookupError("no such order")
+
+
+@manager.task()
+async def hang() -> None:
+    await asyncio.Event().wait()
+
+
+FUNCTIONS = {"async": charge, "def": charge_in_a_thread}
+
+
+@app.post("/orders/async/{kind}")
+async def order_async(kind: str, tasks: Tasks) -> str:
+    return tasks.add_task(FUNCTIONS[kind], 1, tags={"shop": "books"})
+
+
+@app.post("/orders/def/{kind}")
+def order_sync(kind: str, tasks: Tasks) -> str:
+    return tasks.add_task(FUNCTIONS[kind], 1, tags={"shop": "books"})
+
+
+@app.post("/batch/{size}")
+async def batch(size: int, tasks: Tasks) -> list[str]:
+    return [tasks.add_task(quick_in_a_thread if number % 10 == 0 else quick) for number in range(size)]
+
+
+@app.post("/fail")
+async def failing(tasks: Tasks) -> str:
+    return tasks.add_task(fail)
+
+
+@app.post("/hang")
+async def hanging() -> str:
+    return manager.enqueue(hang)
+
+
+@app.get("/status/{task_id}")
+async def status(task_id: str) -> str | None:
+    record = manager.store.get(task_id)
+    return record and record.status.value
+
+
+@app.delete("/{task_id}")
+async def cancel(task_id: str) -> None:
+    manager.cancel(task_id)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{URL}\n")
+    sys.stdout.flush()
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
