@@ -1,0 +1,222 @@
+"""Counters and histograms of the event stream, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from math import isfinite
+from typing import Generic, TypeVar
+
+from opentelemetry import trace
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from taskflow.exceptions import ConfigurationError
+from taskflow.metrics.catalogue import (
+    POOL_WAIT,
+    SECONDS_BUCKETS,
+    TASK_ATTEMPT_DURATION,
+    TASK_DURATION,
+    TASK_ERRORS,
+    TASK_LOGS,
+    TASK_QUEUE,
+    TASK_RETRIES,
+    TASKS_ENQUEUED,
+    TASKS_FINISHED,
+    TASKS_RECOVERED,
+)
+from taskflow.metrics.export import export_of
+from taskflow.metrics.families import Counter, Histogram
+from taskflow.metrics.instruments import Instruments
+from taskflow.metrics.persistence import PersistenceMetrics
+from taskflow.metrics.saturation import SaturationSource
+from taskflow.models import TERMINAL, TaskStatus
+from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver
+
+__all__ = ["PrometheusObserver"]
+
+RECOVERIES = frozenset({"requeued", "rescued", "poison"})
+"""The reasons of tasks that came back after their process had gone."""
+
+UNKNOWN = "unknown"
+
+
+class PrometheusObserver(TaskObserver):
+    """Counts and times every task. `taskflow.metrics.catalogue` says what is exported.
+
+    Observers of several managers may use one registry: they share its metrics, and their tasks add up.
+    Two of *one* manager on one registry would count each task twice, and are an error.
+
+    Args:
+        registry: where the metrics are registered; prometheus_client's global one if ``None``.
+        buckets: upper bounds, in seconds, of the histograms of task and attempt durations, rising.
+
+    Raises:
+        ConfigurationError: the buckets are not positive and rising, or not those that the registry
+            already has.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry | None = None,
+        buckets: Sequence[float] = SECONDS_BUCKETS,
+    ) -> None:
+        super().__init__(min_level="debug")  # every line counts
+        self.registry = REGISTRY if registry is None else registry
+        self._export = export_of(self.registry, _check_buckets(buckets))
+        self._instruments = self._export.instruments
+        self._series: dict[str, TaskSeries] = {}
+        self._pool_waits = Children(lambda pool: self._instruments.histogram(POOL_WAIT, pool))
+
+    @property
+    def persistence(self) -> PersistenceMetrics:
+        """The recorder for flushes and backend operations; its metrics appear at the first use."""
+        return self._export.persistence
+
+    def watch(self, source: SaturationSource) -> None:
+        """Export the saturation of the manager that this observer belongs to.
+
+        Raises:
+            ConfigurationError: the manager has another `PrometheusObserver` on this registry.
+        """
+        self._export.watch(source, self)
+
+    async def startup(self) -> None:
+        """Sample the lag of the running event loop, and read anyio's limiter."""
+        self._export.join_loop()
+
+    async def close(self) -> None:
+        """Stop sampling. The metrics stay."""
+        await self._export.leave_loop()
+
+    def on_log(self, event: LogEvent) -> None:
+        """Count the line."""
+        self._task(event.func_name).logs[event.level].inc()
+
+    def on_lifecycle(self, event: LifecycleEvent) -> None:
+        """Count the step and observe its times."""
+        series = self._task(event.func_name, registered=event.registered)
+        status = event.status
+        if event.reason in RECOVERIES:
+            series.recovered[event.reason].inc()
+        elif status is TaskStatus.PENDING:
+            series.enqueued.inc()
+        if status is TaskStatus.RUNNING:
+            self._started(series, event)
+        elif status is TaskStatus.RETRYING:
+            series.retries.inc()
+            self._attempt_ended(series, event, _exemplar())
+        elif status in TERMINAL:
+            self._ended(series, event)
+
+    def _started(self, series: TaskSeries, event: LifecycleEvent) -> None:
+        exemplar = _exemplar()
+        if event.queue_duration is not None:
+            series.queue.observe(event.queue_duration, exemplar)
+        if event.pool is not None and event.slot_wait is not None:
+            self._pool_waits[event.pool].observe(event.slot_wait, exemplar)
+
+    def _ended(self, series: TaskSeries, event: LifecycleEvent) -> None:
+        exemplar = _exemplar()
+        status = event.status.value
+        series.finished[status].inc()
+        if event.duration is not None:
+            series.duration[status].observe(event.duration, exemplar)
+        self._attempt_ended(series, event, exemplar)
+
+    def _attempt_ended(
+        self, series: TaskSeries, event: LifecycleEvent, exemplar: dict[str, str] | None
+    ) -> None:
+        if event.attempt_duration is None:
+            return
+        failed = event.status in FAILED_ATTEMPT
+        outcome = TaskStatus.FAILED.value if failed else event.status.value
+        series.attempt[outcome].observe(event.attempt_duration, exemplar)
+        if failed:
+            error_type = self._instruments.error_types.value(event.error_type or UNKNOWN)
+            series.errors[error_type].inc()
+
+    def _task(self, func_name: str, *, registered: bool = False) -> TaskSeries:
+        # Names past the limit are in no dictionary: it must not grow with them either.
+        series = self._series.get(func_name)
+        if series is not None:
+            return series
+        label = self._instruments.names.value(func_name, exempt=registered)
+        if label not in self._series:
+            self._series[label] = TaskSeries(self._instruments, label)
+        return self._series[label]
+
+
+FAILED_ATTEMPT = frozenset({TaskStatus.RETRYING, TaskStatus.FAILED})
+
+Child = TypeVar("Child")
+
+
+class Children(dict[str, Child], Generic[Child]):
+    """Series by the value of their last label, made when first used: a look-up in a registry is slow.
+
+    Args:
+        make: the series for a value.
+    """
+
+    def __init__(self, make: Callable[[str], Child]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, value: str) -> Child:
+        child = self[value] = self._make(value)
+        return child
+
+
+class TaskSeries:
+    """Every event-fed series of one task name.
+
+    Args:
+        instruments: where they come from.
+        task: the value of the label ``task``.
+    """
+
+    __slots__ = (
+        "attempt",
+        "duration",
+        "enqueued",
+        "errors",
+        "finished",
+        "logs",
+        "queue",
+        "recovered",
+        "retries",
+    )
+
+    def __init__(self, instruments: Instruments, task: str) -> None:
+        counter, histogram = instruments.counter, instruments.histogram
+        self.enqueued = counter(TASKS_ENQUEUED, task)
+        self.retries = counter(TASK_RETRIES, task)
+        self.queue = histogram(TASK_QUEUE, task)
+        self.finished: Children[Counter] = Children(lambda status: counter(TASKS_FINISHED, task, status))
+        self.errors: Children[Counter] = Children(lambda error: counter(TASK_ERRORS, task, error))
+        self.logs: Children[Counter] = Children(lambda level: counter(TASK_LOGS, task, level))
+        self.recovered: Children[Counter] = Children(lambda reason: counter(TASKS_RECOVERED, task, reason))
+        self.duration: Children[Histogram] = Children(lambda status: histogram(TASK_DURATION, task, status))
+        self.attempt: Children[Histogram] = Children(
+            lambda outcome: histogram(TASK_ATTEMPT_DURATION, task, outcome)
+        )
+        for status in (TaskStatus.SUCCESS, TaskStatus.FAILED):
+            # From zero on: increase() does not see the step from "no series" to 1.
+            self.finished[status.value]
+
+
+def _exemplar() -> dict[str, str] | None:
+    """The trace id of the current span, if that is sampled: a trace that nobody keeps explains nothing."""
+    context = trace.get_current_span().get_span_context()
+    if not context.trace_flags.sampled:
+        return None
+    return {"trace_id": trace.format_trace_id(context.trace_id)}
+
+
+def _check_buckets(buckets: Sequence[float]) -> tuple[float, ...]:
+    bounds = tuple(float(bound) for bound in buckets)
+    finite = all(isfinite(bound) and bound > 0 for bound in bounds)
+    if not bounds or not finite or any(low >= high for low, high in pairwise(bounds)):
+        allowed = "must be positive, finite seconds, each above the one before; +Inf is added"
+        raise ConfigurationError("buckets", bounds, allowed)
+    return bounds
