@@ -1,0 +1,189 @@
+"""The first difference between two values: the judge of what survives storage.
+
+``==`` is no judge: ``1 == True == 1.0``, ``nan != nan``, ``0.0 == -0.0``, a ``fold`` or an exponent is
+ignored, and a class may answer as it likes. Here types are compared first, then contents, down to the
+attributes of each object.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from functools import cached_property
+from inspect import getattr_static
+from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
+from typing import Any
+from uuid import UUID
+
+from pydantic_core import TzInfo
+
+__all__ = ["Difference", "difference"]
+
+
+@dataclass(slots=True)
+class Difference:
+    """Where two values part.
+
+    Attributes:
+        given, revived: the two values there.
+        path: how to get there from the outermost value: ``("[2]", ".name")``.
+    """
+
+    given: object
+    revived: object
+    path: tuple[str, ...] = ()
+
+
+def difference(given: object, revived: object) -> Difference | None:
+    """The first difference in type or content, at any depth; ``None`` if there is none.
+
+    Fixed UTC offsets count as the same whether `datetime.timezone` or pydantic made them. A value that
+    hides its contents (no attributes, not of a type known here) is the same if its ``==`` says ``True``.
+
+    Raises:
+        Exception: what the values themselves raise while they are looked at.
+    """
+    if given is revived:
+        return None
+    kind = type(given)
+    if kind is not type(revived):
+        return Difference(given, revived)
+    read = READERS.get(kind)
+    if read is None:
+        return _object_difference(given, revived)
+    if read(given) != read(revived):
+        return Difference(given, revived)
+    return None if kind in SCALARS else _items_difference(given, revived)
+
+
+def _object_difference(given: object, revived: object) -> Difference | None:
+    state, other = _state(given), _state(revived)
+    if state.keys() != other.keys():
+        return Difference(given, revived)
+    read = next((READERS[base] for base in type(given).__mro__ if base in READERS), None)
+    if read is None and not state and not _same_opaque(given, revived):
+        return Difference(given, revived)
+    if read is not None and read(given) != read(revived):
+        return Difference(given, revived)
+    for name, value in state.items():
+        if found := difference(value, other[name]):
+            return _inside(f".{name}", found)
+    return _items_difference(given, revived)
+
+
+def _items_difference(given: Any, revived: Any) -> Difference | None:
+    """Compare what two containers of the same type and size hold."""
+    if isinstance(given, set | frozenset):
+        return _set_difference(given, revived)
+    for (label, value), (_, other) in zip(_items(given), _items(revived), strict=True):
+        if found := difference(value, other):
+            return _inside(label if isinstance(label, str) else f"[{label}]", found)
+    return None
+
+
+def _set_difference(
+    given: set[Any] | frozenset[Any], revived: set[Any] | frozenset[Any]
+) -> Difference | None:
+    partners = {value: value for value in revived}
+    for value in given:
+        if value not in partners:
+            return Difference(given, revived)
+        if found := difference(value, partners[value]):
+            return _inside("{}", found)
+    return None
+
+
+def _items(value: object) -> Iterator[tuple[object, object]]:
+    """What a container holds, in order, each with an index or a label for the path."""
+    if isinstance(value, dict):
+        # Order counts: a function can see it.
+        for key, item in dict.items(value):
+            yield "{key}", key
+            yield _key_label(key), item
+    elif isinstance(value, list | tuple | deque):
+        yield from enumerate(value)
+
+
+def _key_label(key: object) -> str:
+    # Keys may be personal data, and this ends up in messages: only what looks like a name is shown.
+    return f"[{key!r}]" if isinstance(key, str) and key.isidentifier() else "[...]"
+
+
+def _inside(label: str, found: Difference) -> Difference:
+    found.path = (label, *found.path)
+    return found
+
+
+def _state(value: object) -> dict[str, Any]:
+    """The attributes of an object, slots included, without what a ``cached_property`` has remembered."""
+    # The default that every object has, called past overrides: (__dict__, slots) if there are slots.
+    state = object.__getstate__(value)
+    parts: tuple[Mapping[str, Any] | None, ...] = state if isinstance(state, tuple) else (state,)
+    kind = type(value)
+    attributes = {
+        name: item
+        for part in parts
+        for name, item in (part or {}).items()
+        if not isinstance(getattr_static(kind, name, None), cached_property)
+    }
+    if is_dataclass(value):  # a default may be on the class alone
+        for each in fields(value):
+            if each.name not in attributes and hasattr(value, each.name):
+                attributes[each.name] = getattr(value, each.name)
+    return attributes
+
+
+def _same_opaque(given: object, revived: object) -> bool:
+    if type(given).__eq__ is object.__eq__:
+        return hasattr(given, "__dict__")  # without attributes there is nothing that could differ
+    return (given == revived) is True
+
+
+def _clock(value: Any) -> tuple[object, ...]:
+    return value.hour, value.minute, value.second, value.microsecond, value.fold, _zone(value.tzinfo)
+
+
+def _zone(zone: tzinfo | None) -> object:
+    """A fixed offset as its offset, unless it was given a name of its own; any other zone as itself."""
+    if isinstance(zone, TzInfo):
+        return zone.utcoffset(None)
+    if isinstance(zone, timezone):
+        offset = zone.utcoffset(None)
+        return offset if zone.tzname(None) == timezone(offset).tzname(None) else zone
+    return zone
+
+
+# What makes a value of each type; methods are called on the class, past overrides.
+SCALARS: Mapping[type, Callable[[Any], object]] = {
+    bool: int.__index__,
+    int: int.__index__,
+    float: float.__repr__,  # tells 0.0 from -0.0, and nan is nan
+    complex: complex.__repr__,
+    str: str.__str__,
+    bytes: bytes.__bytes__,
+    bytearray: bytearray.copy,
+    Decimal: Decimal.as_tuple,  # 1.0 is not 1.00
+    date: date.toordinal,
+    datetime: lambda value: (datetime.toordinal(value), *_clock(value)),
+    time: _clock,
+    timedelta: lambda value: (value.days, value.seconds, value.microseconds),
+    UUID: lambda value: value.int,  # not is_safe, which tells how it was made, not what it is
+    # Paths keep caches in their slots: their text is all there is.
+    **dict.fromkeys((PurePosixPath, PureWindowsPath, PosixPath, WindowsPath), PurePath.__str__),
+}
+
+CONTAINERS: Mapping[type, Callable[[Any], object]] = {
+    list: list.__len__,
+    tuple: tuple.__len__,
+    set: set.__len__,
+    frozenset: frozenset.__len__,
+    dict: dict.__len__,
+    OrderedDict: dict.__len__,
+    defaultdict: lambda value: (len(value), value.default_factory),
+    deque: lambda value: (len(value), value.maxlen),
+}
+
+READERS: Mapping[type, Callable[[Any], object]] = {**SCALARS, **CONTAINERS}
