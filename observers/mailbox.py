@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 from collections import deque
@@ -23,7 +24,9 @@ class Mailbox:
         on_drop: called when an event was dropped.
     """
 
-    def __init__(self, limit: int, on_error: Callable[[Exception], None], on_drop: Callable[[], None]) -> None:
+    def __init__(
+        self, limit: int, on_error: Callable[[Exception], None], on_drop: Callable[[], None]
+    ) -> None:
         self.limit = limit
         self._on_error = on_error
         self._on_drop = on_drop
@@ -95,11 +98,9 @@ class Mailbox:
 
     async def close(self, timeout: float) -> int:
         """Deliver what waits for at most ``timeout`` seconds, stop, and return how many were left."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self.flush()
-        except TimeoutError:
-            pass
         left = sum(handler is not None for handler, _ in self._queue)
         self._queue.clear()
         if self._worker is not None:

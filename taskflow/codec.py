@@ -230,14 +230,12 @@ class Parameter:
             return
         try:
             annotation = self.collected(_resolved(parameter.annotation, namespace))
-            adapter: TypeAdapter[Arguments] = TypeAdapter(_arguments_type({self.name: annotation}))
+            if _adds_argument(_arguments_type({self.name: annotation})):
+                self.problem = "its annotation sets a default, which belongs after the equals sign"
+            else:
+                self.type = annotation
         except Exception as error:  # forward references, unknown types, hooks of the user's classes
             self.problem = f"its annotation cannot be used: {_first_line(error)}"
-            return
-        if adapter.validate_json(b"{}"):
-            self.problem = "its annotation sets a default, which belongs after the equals sign"
-        else:
-            self.type = annotation
 
     def collected(self, annotation: Any) -> Any:
         """What the function receives in this parameter, if ``annotation`` is what stands beside it."""
@@ -289,6 +287,11 @@ def _resolved(annotation: Any, namespace: dict[str, Any]) -> Any:
 def _arguments_type(types: Mapping[str, Any]) -> Any:
     arguments = TypedDict("Arguments", types, total=False)  # type: ignore[misc]  # made at run time
     return with_config(CONFIG)(arguments)
+
+
+def _adds_argument(arguments: Any) -> bool:
+    """Whether an argument that was not given comes back: ``Annotated[int, Field(default=3)]`` does that."""
+    return bool(TypeAdapter(arguments).validate_json(b"{}"))
 
 
 def _envelope_adapter(parameters: list[Parameter]) -> TypeAdapter[Envelope[Any, Any]]:
@@ -375,7 +378,8 @@ def _decode_failure(data: bytes, error: Exception) -> tuple[str, str]:
 def _first_error(error: ValidationError) -> tuple[str, str]:
     """Parameter and message of the first thing that validation found."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    location = [str(part) for part in first["loc"]]
+    # Keys of a dict may be personal data: only what looks like a name is shown.
+    location = [part if part.isidentifier() or part.isdecimal() else "..." for part in map(str, first["loc"])]
     if len(location) < 2 or location[0] not in ("typed", "plain"):
         return ALL_ARGUMENTS, f"{'.'.join(location)}: {first['msg']}"
     return location[1], ": ".join(filter(None, [".".join(location[2:]), first["msg"]]))

@@ -52,13 +52,17 @@ class SlotPool:
         self.waiting = 0
         self._semaphore: asyncio.Semaphore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._unlimited = Slot(self, None, 0.0) if size is None else None
+
+    def acquire_nowait(self) -> Slot | None:
+        """A slot, if there is no limit; else ``None``: `acquire` it."""
+        if self._unlimited is not None:
+            self.in_use += 1
+        return self._unlimited
 
     async def acquire(self) -> Slot:
-        """Wait for a slot and return it."""
-        if self.size is None:
-            self.in_use += 1
-            return Slot(self, None, 0.0)
-        semaphore = self._current(self.size)
+        """Wait for a slot of a limited pool and return it."""
+        semaphore = self._current()
         waited = 0.0
         if semaphore.locked():
             waited = await self._wait(semaphore)
@@ -76,12 +80,12 @@ class SlotPool:
             self.waiting -= 1
         return time.monotonic() - since
 
-    def _current(self, size: int) -> asyncio.Semaphore:
+    def _current(self) -> asyncio.Semaphore:
         # A semaphore belongs to the loop that it was first waited on; a manager may
         # see several, one after the other (a TestClient makes one for each run).
         loop = asyncio.get_running_loop()
         if self._semaphore is None or self._loop is not loop:
-            self._semaphore, self._loop = asyncio.Semaphore(size), loop
+            self._semaphore, self._loop = asyncio.Semaphore(self.size or 1), loop
         return self._semaphore
 
 

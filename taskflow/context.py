@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from opentelemetry import trace
 
 from taskflow.checks import check_choice
-from taskflow.models import utcnow
+from taskflow.models import TaskRecord, utcnow
 from taskflow.observers.base import LEVELS, Level, LogEvent
 
 __all__ = ["TaskContext", "TaskLogFilter", "get_task_context", "task_log"]
@@ -43,18 +43,22 @@ class LogSink(Protocol):
         """Take one line."""
 
 
-_current: ContextVar[tuple[TaskContext, LogSink] | None] = ContextVar("taskflow_current_task", default=None)
+_current: ContextVar[tuple[TaskRecord, int, LogSink] | None] = ContextVar("taskflow_task", default=None)
 
 
-def enter_task(context: TaskContext, sink: LogSink) -> None:
-    """Make ``context`` the current task of the current `contextvars.Context`, which is the attempt's own."""
-    _current.set((context, sink))
+def enter_task(record: TaskRecord, sink: LogSink) -> None:
+    """Begin the record's next attempt in the current `contextvars.Context`, which is the attempt's own."""
+    # The number is fixed here: a straggler of this attempt may log while the next one runs.
+    _current.set((record, record.retries_used, sink))
 
 
 def get_task_context() -> TaskContext | None:
     """The task that the current code runs in; ``None`` outside of tasks."""
     current = _current.get()
-    return None if current is None else current[0]
+    if current is None:
+        return None
+    record, attempt, _ = current
+    return TaskContext(record.task_id, record.func_name, attempt, record.tags)
 
 
 def task_log(message: str, *, level: Level = "info", **extra: Any) -> None:
@@ -76,16 +80,16 @@ def task_log(message: str, *, level: Level = "info", **extra: Any) -> None:
     if current is None:
         logger.log(logging.getLevelName(level.upper()), message, extra={"task_extra": extra})
         return
-    task, sink = current
+    record, attempt, sink = current
     sink.log(
         LogEvent(
-            task_id=task.task_id,
-            func_name=task.func_name,
+            task_id=record.task_id,
+            func_name=record.func_name,
             message=str(message),
             level=level,
             timestamp=utcnow(),
-            attempt=task.attempt,
-            tags=task.tags,
+            attempt=attempt,
+            tags=record.tags,
             extra=extra,
         )
     )

@@ -1,5 +1,7 @@
 """Every exception that Taskflow raises on purpose.
 
+::
+
     TaskflowError
     ├── ConfigurationError (ValueError)      a wrong constructor or decorator value
     │   └── DuplicateTaskNameError           two functions under one registered name

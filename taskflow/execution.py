@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import time
@@ -19,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from taskflow.concurrency import SlotPool, ThreadPool
-from taskflow.context import TaskContext, enter_task
+from taskflow.context import enter_task
 from taskflow.exceptions import (
     InvalidTransitionError,
     TaskFinishedError,
@@ -113,7 +114,11 @@ class Executor:
         execution.host, execution.cancelling = host, host.cancelling()
         self._driven.add(execution)
         try:
-            await self._attempts(execution)
+            attempt = self._attempt_async if execution.entry.is_async else self._attempt_sync
+            await attempt(execution)
+            while execution.record.status is RETRYING:
+                await self._wait_for_retry(execution)
+                await attempt(execution)
         except asyncio.CancelledError:
             if not execution.host_cancelled or host.uncancel() > execution.cancelling:
                 self._move(execution, INTERRUPTED, reason="shutdown")
@@ -129,23 +134,16 @@ class Executor:
             self._driven.discard(execution)
             self._forget(execution)
 
-    async def _attempts(self, execution: Execution) -> None:
-        record = execution.record
-        while not record.finished:
-            await self._attempt(execution)
-            if record.status is RETRYING:
-                await self._wait_for_retry(execution)
-
-    async def _attempt(self, execution: Execution) -> None:
+    async def _attempt_sync(self, execution: Execution) -> None:
         context = execution.context.copy()
-        if execution.entry.is_async:
-            slot = await self._slots.acquire()
-            try:
-                await run_in_context(context, self._perform(execution, slot.waited))
-            finally:
-                slot.release()
-        else:
-            await self._threads.run(lambda waited: context.run(self._perform_sync, execution, waited))
+        await self._threads.run(lambda waited: context.run(self._perform_sync, execution, waited))
+
+    async def _attempt_async(self, execution: Execution) -> None:
+        slot = self._slots.acquire_nowait() or await self._slots.acquire()
+        try:
+            await run_in_context(execution.context.copy(), self._perform(execution, slot.waited))
+        finally:
+            slot.release()
 
     async def _perform(self, execution: Execution, waited: float) -> None:
         """An attempt of an async function, inside its own context."""
@@ -180,9 +178,11 @@ class Executor:
     def _begin(self, execution: Execution, pool: str, waited: float) -> bool:
         """Enter RUNNING; false if the task was cancelled or interrupted while it waited."""
         record = execution.record
-        task = TaskContext(record.task_id, record.func_name, record.retries_used, record.tags)
-        enter_task(task, self._store)
-        return self._move(execution, RUNNING, slot=(pool, waited))
+        enter_task(record, self._store)
+        try:
+            return self._store.transition(record.task_id, RUNNING, slot=(pool, waited)) is not None
+        except InvalidTransitionError:
+            return False
 
     def _failed(self, execution: Execution, exc: BaseException) -> None:
         record = execution.record
@@ -316,10 +316,8 @@ async def _absorb_cancellation(host: asyncio.Task[Any]) -> None:
     Before Python 3.13 `Task.uncancel` leaves a cancellation that was not delivered in place: it would
     hit the next task of the request.
     """
-    try:
+    with contextlib.suppress(asyncio.CancelledError):
         await asyncio.sleep(0)
-    except asyncio.CancelledError:
-        pass
     host.uncancel()
 
 

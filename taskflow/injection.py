@@ -42,7 +42,7 @@ def install(task_manager: TaskManager, app: FastAPI) -> None:
         if task_manager in _installed:
             _installed.remove(task_manager)
         _installed.append(task_manager)
-        fastapi.dependencies.utils.BackgroundTasks = InjectedBackgroundTasks  # type: ignore[misc]
+        _replace(InjectedBackgroundTasks)
 
 
 def uninstall(task_manager: TaskManager) -> None:
@@ -51,7 +51,11 @@ def uninstall(task_manager: TaskManager) -> None:
         if task_manager in _installed:
             _installed.remove(task_manager)
         if not _installed:
-            fastapi.dependencies.utils.BackgroundTasks = fastapi.BackgroundTasks  # type: ignore[misc]
+            _replace(fastapi.BackgroundTasks)
+
+
+def _replace(cls: type[fastapi.BackgroundTasks]) -> None:
+    vars(fastapi.dependencies.utils)["BackgroundTasks"] = cls
 
 
 def add_middleware(task_manager: TaskManager, app: FastAPI) -> None:
@@ -61,6 +65,7 @@ def add_middleware(task_manager: TaskManager, app: FastAPI) -> None:
         RuntimeError: the app has started.
     """
     for middleware in app.user_middleware:
-        if middleware.cls is TaskflowMiddleware and middleware.kwargs.get("task_manager") is task_manager:
+        added: object = middleware.cls
+        if added is TaskflowMiddleware and middleware.kwargs.get("task_manager") is task_manager:
             return
     app.add_middleware(TaskflowMiddleware, task_manager=task_manager)

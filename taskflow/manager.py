@@ -175,8 +175,6 @@ class TaskManager:
         return register
 
     @overload
-    def enqueue(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> str: ...
-    @overload
     def enqueue(
         self,
         func: Callable[..., Any],
@@ -189,7 +187,9 @@ class TaskManager:
     def enqueue(
         self, func: Callable[..., Any], *args: Any, tags: Mapping[str, str] | None, **kwargs: Any
     ) -> str: ...
-    def enqueue(
+    @overload
+    def enqueue(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> str: ...
+    def enqueue(  # type: ignore[misc]  # no implementation accepts exactly what a ParamSpec stands for
         self,
         func: Callable[..., Any],
         *args: Any,

@@ -153,10 +153,10 @@ class TaskRecord:
     trace_context: dict[str, str] | None = None
 
     # For the store only: durations are measured on the monotonic clock, so that a
-    # step of the wall clock never makes one negative. None in a revived record.
-    created_clock: float | None = field(default_factory=time.monotonic, repr=False)
-    started_clock: float | None = field(default=None, repr=False)
+    # step of the wall clock never makes one negative.
     state_clock: float = field(default_factory=time.monotonic, repr=False)
+    started_clock: float | None = field(default=None, repr=False)
+    elapsed: float | None = field(default=None, repr=False)
     log_size: int = field(default=0, repr=False)
     backlog: list[Any] | None = field(default=None, repr=False)
 
@@ -168,6 +168,8 @@ class TaskRecord:
     @property
     def duration(self) -> float | None:
         """Seconds from the first start to the end, retry delays included; ``None`` before the end."""
+        if self.elapsed is not None:
+            return self.elapsed
         if self.start_time is None or self.end_time is None:
             return None
         return (self.end_time - self.start_time).total_seconds()

@@ -124,7 +124,7 @@ def _unwrap(func: Function) -> Function:
 
 def _is_async(func: Function) -> bool:
     func = _unwrap(func)
-    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(getattr(func, "__call__", None))
+    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(type(func).__call__)
 
 
 def _same_function(one: Function, other: Function) -> bool:

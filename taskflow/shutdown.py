@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import time
 
@@ -68,9 +69,7 @@ class Shutdown:
         await asyncio.sleep(self._timeout)
         self._enqueuer.closed = True
         self._executor.interrupt_all()
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(UNWIND):
                 await self._dispatcher.drain()
-        except TimeoutError:
-            pass
         self._executor.abandon_all()

@@ -7,12 +7,12 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from taskflow.checks import check_int
 from taskflow.exceptions import InvalidTransitionError
-from taskflow.models import TERMINAL, TRANSITIONS, TaskRecord, TaskStatus, utcnow
+from taskflow.models import TRANSITIONS, TaskRecord, TaskStatus
 from taskflow.observers.base import LifecycleEvent, LogEvent
 from taskflow.stream import EventStream
 
@@ -87,13 +87,15 @@ class TaskStore:
             ValueError: there is a task with this id.
         """
         record = TaskRecord(task_id, func_name, PENDING, args, kwargs or {}, **fields)
+        return self.add(record, remember=remember)
+
+    def add(self, record: TaskRecord, *, remember: bool = False) -> TaskRecord:
+        """As `create`, with a PENDING record that the caller made."""
         emit = self._stream.active
+        task_id, key = record.task_id, record.idempotency_key
         with self._lock:
-            key = record.idempotency_key
-            if key is not None:
-                holder = self._keys.get(key)
-                if holder is not None:
-                    return self._records[holder]
+            if key is not None and key in self._keys:
+                return self._records[self._keys[key]]
             if task_id in self._records:
                 raise ValueError(f"there is a task with id {task_id!r} already")
             if key is not None:
@@ -102,7 +104,7 @@ class TaskStore:
                 record.backlog = []
             self._records[task_id] = self._live[task_id] = record
         if emit:
-            event = _event(record)
+            event = _event(record, record.created_at)
             self._emit(record, event)
             if remember:
                 record.trace_context = self._stream.inject(event)
@@ -161,11 +163,21 @@ class TaskStore:
             record = self._records.get(task_id)
             if record is None:
                 return None
-            if status not in TRANSITIONS[record.status]:
-                raise InvalidTransitionError(task_id, record.status, status)
-            event = self._apply(record, status, failure, next_delay, slot, reason)
-            if event is None:
+            left, since = record.status, record.state_clock
+            if status not in TRANSITIONS[left]:
+                raise InvalidTransitionError(task_id, left, status)
+            now = datetime.now(UTC)
+            first_start = self._change(record, status, now, failure, reason)
+            if not self._stream.active:
                 return record
+            event = _event(record, now, failure)
+            event.reason, event.next_delay = reason, next_delay
+            if first_start:
+                event.queue_duration = record.state_clock - since
+            if slot is not None:
+                event.pool, event.slot_wait = slot
+            if left is RUNNING:
+                event.attempt_duration = record.state_clock - since
             if record.backlog is not None:
                 # Another thread is emitting this record's previous event: it will
                 # emit this one too, so that no observer sees them in the wrong order.
@@ -175,67 +187,50 @@ class TaskStore:
         self._emit(record, event)
         return record
 
-    def _apply(
+    def _change(
         self,
         record: TaskRecord,
         status: TaskStatus,
+        now: datetime,
         failure: Failure | None,
-        next_delay: float | None,
-        slot: tuple[str, float] | None,
         reason: str | None,
-    ) -> LifecycleEvent | None:
-        """Change the record; under the lock. Returns the event if anybody reads the stream."""
-        now, clock = utcnow(), time.monotonic()
-        left, since = record.status, record.state_clock
-        event = _event(record) if self._stream.active else None
+    ) -> bool:
+        """Put the record into its new state; under the lock. Whether this starts it for the first time."""
+        clock = time.monotonic()
         record.status, record.state_clock = status, clock
+        if failure is not None:
+            record.error, record.error_type = failure.error, failure.error_type
+            record.stacktrace = failure.stacktrace
         if reason is not None:
             record.reason = reason
-        queue_duration = attempt_duration = None
         if status is RUNNING:
             record.attempt = record.retries_used
             if record.start_time is None:
                 record.start_time, record.started_clock = now, clock
-                queue_duration = _queued(record, clock)
-        elif left is RUNNING:
-            attempt_duration = clock - since
-        if failure is not None:
-            record.error, record.error_type = failure.error, failure.error_type
-            record.stacktrace = failure.stacktrace
-        if status is RETRYING:
+                return True
+        elif status is RETRYING:
             record.retries_used += 1
-        elif status is SUCCESS:
-            record.error = record.error_type = record.stacktrace = None
-        if status in TERMINAL:
+        elif status is not PENDING:
             self._finish(record, now, clock)
-        if event is None:
-            return None
-        event.status, event.timestamp = status, now
-        event.attempt, event.retries_used = record.attempt, record.retries_used
-        event.reason, event.next_delay = reason, next_delay
-        event.queue_duration, event.attempt_duration = queue_duration, attempt_duration
-        if slot is not None:
-            event.pool, event.slot_wait = slot
-        if status in TERMINAL:
-            event.duration = record.duration
-        if failure is not None:
-            event.error, event.error_type = failure.error, failure.error_type
-            event.stacktrace = failure.stacktrace
-        return event
+        return False
 
     def _finish(self, record: TaskRecord, now: datetime, clock: float) -> None:
         record.end_time = now
-        if record.start_time is not None and record.started_clock is not None:
-            # From the monotonic clock, so that `duration` is right whatever the wall clock did.
-            record.end_time = record.start_time + timedelta(seconds=clock - record.started_clock)
+        if record.status is SUCCESS:
+            record.error = record.error_type = record.stacktrace = None
+        if record.started_clock is not None:
+            record.elapsed = clock - record.started_clock
         self._live.pop(record.task_id, None)
         self._finished.append(record.task_id)
-        if record.status is not SUCCESS:
+        if record.idempotency_key is not None and record.status is not SUCCESS:
             self._release_key(record)
-        while len(self._finished) > self.max_history:
-            evicted = self._records.pop(self._finished.popleft(), None)
-            if evicted is not None:
-                self._release_key(evicted)
+        if len(self._finished) > self.max_history:
+            self._evict()
+
+    def _evict(self) -> None:
+        record = self._records.pop(self._finished.popleft(), None)
+        if record is not None:
+            self._release_key(record)
 
     def _release_key(self, record: TaskRecord) -> None:
         key = record.idempotency_key
@@ -304,22 +299,27 @@ class TaskStore:
         return iter(self.list())
 
 
-def _event(record: TaskRecord) -> LifecycleEvent:
-    """The event of a record's creation, and the start of every other."""
-    return LifecycleEvent(
+def _event(record: TaskRecord, now: datetime, failure: Failure | None = None) -> LifecycleEvent:
+    """What the record itself tells of the state that it has just entered."""
+    event = LifecycleEvent(
         task_id=record.task_id,
         func_name=record.func_name,
         status=record.status,
-        timestamp=record.created_at,
+        timestamp=now,
         attempt=record.attempt,
         retries_used=record.retries_used,
         max_retries=record.max_retries,
+        duration=record.elapsed,
         tags=record.tags,
         registered=record.registered,
         code_function=record.code_function,
         retry_of=record.retry_of,
         trace_context=record.trace_context,
     )
+    if failure is not None:
+        event.error, event.error_type = failure.error, failure.error_type
+        event.stacktrace = failure.stacktrace
+    return event
 
 
 def _failure(fields: dict[str, Any]) -> Failure | None:
@@ -327,10 +327,3 @@ def _failure(fields: dict[str, Any]) -> Failure | None:
     if fields.get("error") is None:
         return None
     return Failure(fields["error"], fields.get("error_type") or "", fields.get("stacktrace") or "")
-
-
-def _queued(record: TaskRecord, clock: float) -> float:
-    """Seconds since the creation; of a revived record on the wall clock, the only one it still has."""
-    if record.created_clock is not None:
-        return clock - record.created_clock
-    return max(0.0, (utcnow() - record.created_at).total_seconds())
