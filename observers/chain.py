@@ -26,7 +26,7 @@ COMPLAINT_INTERVAL = 10.0
 
 RANK = {level: rank for rank, level in enumerate(LEVELS)}
 
-Deliver = Callable[[Any], Any]
+Deliver = Callable[..., Any]
 
 
 @dataclass(slots=True, frozen=True)

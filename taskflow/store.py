@@ -114,11 +114,6 @@ class TaskStore:
         """The record with this id, or ``None``."""
         return self._records.get(task_id)
 
-    def list(self) -> list[TaskRecord]:
-        """All records, oldest first."""
-        with self._lock:
-            return list(self._records.values())
-
     def live(self) -> list[TaskRecord]:
         """The unfinished records, oldest first."""
         with self._lock:
@@ -297,6 +292,12 @@ class TaskStore:
 
     def __iter__(self) -> Iterator[TaskRecord]:
         return iter(self.list())
+
+    # Last, because below it the class body's `list` is this method.
+    def list(self) -> list[TaskRecord]:
+        """All records, oldest first."""
+        with self._lock:
+            return list(self._records.values())
 
 
 def _event(record: TaskRecord, now: datetime, failure: Failure | None = None) -> LifecycleEvent:
