@@ -26,6 +26,7 @@ from taskflow.observers.otel_attributes import (
     TASK_REASON,
     TASK_STATUS,
     Attributes,
+    Scalar,
     exception_attributes,
     labels,
     safe_text,
@@ -196,14 +197,14 @@ class OpenTelemetryObserver(TaskObserver):
 
     def _start_enqueue(self, event: LifecycleEvent) -> SpanContext:
         names = labels(event.func_name, event.code_function)
-        attributes = {**tag_attributes(event.tags), **names.task, TASK_ID: event.task_id}
+        attributes = _attributes(event, names.task)
         span = self._tracer.start_span(names.enqueue, kind=SpanKind.PRODUCER, attributes=attributes)
         span.end()
         return span.get_span_context()
 
     def _start_run(self, event: LifecycleEvent, origin: SpanContext | None) -> Span:
         names = labels(event.func_name, event.code_function)
-        attributes = {**tag_attributes(event.tags), **names.code, TASK_ID: event.task_id}
+        attributes = _attributes(event, names.code)
         if event.queue_duration is not None:
             attributes[QUEUE_DURATION] = event.queue_duration
         parent, links = self._relation(origin)
@@ -250,10 +251,20 @@ class OpenTelemetryObserver(TaskObserver):
         span = self._tracer.start_span(
             f"{event.status.value} {names.task[TASK_NAME]}",
             context=parent,
-            attributes={**tag_attributes(event.tags), **names.code, TASK_ID: event.task_id},
+            attributes=_attributes(event, names.code),
             links=links,
         )
         _end_run(span, event)
+
+
+def _attributes(event: LifecycleEvent, fixed: Mapping[str, Scalar]) -> Attributes:
+    """What ``enqueue`` and ``run`` say of the task. Tags come first: of too many attributes the SDK
+    drops the oldest.
+    """
+    attributes = tag_attributes(event.tags) if event.tags else {}
+    attributes.update(fixed)
+    attributes[TASK_ID] = event.task_id
+    return attributes
 
 
 def _remembered(carrier: Mapping[str, str] | None) -> SpanContext | None:

@@ -45,7 +45,7 @@ def _start(provider: Flushable, seconds: float) -> Future[bool]:
     def flush() -> None:
         try:
             flushing.set_result(provider.force_flush(int(seconds * 1000)))
-        except Exception as exc:  # noqa: BLE001 - raised again where the flush is awaited
+        except Exception as exc:
             flushing.set_exception(exc)
 
     threading.Thread(target=flush, name="taskflow-otel-flush", daemon=True).start()

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import baggage, trace
-from opentelemetry.context import attach, detach
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -206,6 +206,16 @@ def test_the_code_of_an_attempt_runs_in_its_span_and_leaves_the_callers_context_
     assert own(traced.spans["attempt 0"]) == parent(traced.spans["query"])
 
 
+def test_more_tags_than_a_span_has_room_for_push_out_nothing_of_importance() -> None:
+    traced = Traced()
+    traced.enqueue(tags={f"tag{number}": "x" for number in range(200)})
+    traced.run()
+    traced.move(SUCCESS)
+    assert {"taskflow.task.id", "taskflow.task.name", "taskflow.task.status"} <= attributes(
+        traced.spans["run send"]
+    ).keys()
+
+
 def test_without_retries_the_code_runs_in_the_run_span() -> None:
     traced = Traced()
     traced.enqueue()
@@ -237,14 +247,27 @@ def test_none_mode_makes_two_unrelated_traces() -> None:
     assert (None, ()) == (run.parent, tuple(run.links))
 
 
+class Tenants(SpanProcessor):
+    """What a processor that copies baggage onto spans gets to see."""
+
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        self.seen.append(baggage.get_baggage("tenant", parent_context))
+
+
 @pytest.mark.parametrize("propagation", ["child", "link", "none"])
 def test_baggage_of_the_request_reaches_the_task_in_every_mode(propagation: str) -> None:
     traced = Traced(propagation=propagation)
+    tenants = Tenants()
+    traced.provider.add_span_processor(tenants)
     token = attach(baggage.set_baggage("tenant", "acme"))
     traced.enqueue()
     traced.run()
     detach(token)
     assert "acme" == traced.context.run(baggage.get_baggage, "tenant")
+    assert ["acme", "acme"] == tenants.seen
 
 
 def test_what_is_remembered_over_a_restart_is_the_enqueue_span_and_no_baggage() -> None:
@@ -403,13 +426,15 @@ def test_lines_beyond_the_cap_of_a_run_are_counted_on_its_span() -> None:
     assert 2 == attributes(traced.spans["run send"])["taskflow.task.dropped_logs"]
 
 
-def test_a_line_logged_after_the_end_touches_no_span(caplog: pytest.LogCaptureFixture) -> None:
+async def test_nothing_touches_a_span_that_has_ended(caplog: pytest.LogCaptureFixture) -> None:
     traced = Traced()
     traced.enqueue()
     traced.run()
     traced.move(SUCCESS)
     traced.log("too late")
+    await traced.chain.close()
     assert () == traced.spans["run send"].events
+    assert "success" == attributes(traced.spans["run send"])["taskflow.task.status"]
     assert [] == caplog.records
 
 
@@ -544,6 +569,7 @@ async def test_an_exporter_that_hangs_does_not_hang_the_shutdown(caplog: pytest.
     assert ["StuckProvider was not flushed within 0.05 s"] == [
         record.getMessage() for record in caplog.records
     ]
+    assert [True] == [t.daemon for t in threading.enumerate() if t.name == "taskflow-otel-flush"]
     provider.released.set()
 
 
