@@ -45,7 +45,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, Validat
 from pydantic_core import PydanticSerializationError, from_json
 from typing_extensions import TypedDict  # typing's own does not do for pydantic before Python 3.12
 
-from taskflow.difference import Difference, difference
+from taskflow.difference import SCALARS, Difference, difference
 from taskflow.exceptions import TaskArgumentError
 
 __all__ = ["ArgumentCodec"]
@@ -314,7 +314,8 @@ def _models(value: object, place: str = "") -> Iterator[tuple[str, BaseModel]]:
     elif is_dataclass(value) and not isinstance(value, type):
         parts = ((each.name, getattr(value, each.name, None)) for each in fields(value))
     for name, part in parts:
-        yield from _models(part, f"{place}/{name}")
+        if type(part) not in SCALARS:
+            yield from _models(part, f"{place}/{name}")
 
 
 def _unset_fields(arguments: dict[str, Any]) -> dict[str, list[str]]:

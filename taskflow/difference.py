@@ -20,7 +20,7 @@ from uuid import UUID
 
 from pydantic_core import TzInfo
 
-__all__ = ["Difference", "difference"]
+__all__ = ["SCALARS", "Difference", "difference"]
 
 
 @dataclass(slots=True)
@@ -61,6 +61,8 @@ def difference(given: object, revived: object) -> Difference | None:
 
 def _object_difference(given: object, revived: object) -> Difference | None:
     state, other = _state(given), _state(revived)
+    if state.keys() != other.keys():
+        state, other = _essential(given, state), _essential(revived, other)
     if state.keys() != other.keys():
         return Difference(given, revived)
     read = next((READERS[base] for base in type(given).__mro__ if base in READERS), None)
@@ -118,22 +120,27 @@ def _inside(label: str, found: Difference) -> Difference:
 
 
 def _state(value: object) -> dict[str, Any]:
-    """The attributes of an object, slots included, without what a ``cached_property`` has remembered."""
+    """The attributes of an object, slots included."""
     # The default that every object has, called past overrides: (__dict__, slots) if there are slots.
     state = object.__getstate__(value)
-    parts: tuple[Mapping[str, Any] | None, ...] = state if isinstance(state, tuple) else (state,)
+    if isinstance(state, tuple):
+        return {**(state[0] or {}), **state[1]}
+    return state or {}  # type: ignore[return-value]  # declared as object
+
+
+def _essential(value: object, state: dict[str, Any]) -> dict[str, Any]:
+    """Attributes without what a ``cached_property`` has remembered, and with a dataclass's defaults."""
     kind = type(value)
-    attributes = {
+    essential = {
         name: item
-        for part in parts
-        for name, item in (part or {}).items()
+        for name, item in state.items()
         if not isinstance(getattr_static(kind, name, None), cached_property)
     }
     if is_dataclass(value):  # a default may be on the class alone
         for each in fields(value):
-            if each.name not in attributes and hasattr(value, each.name):
-                attributes[each.name] = getattr(value, each.name)
-    return attributes
+            if each.name not in essential and hasattr(value, each.name):
+                essential[each.name] = getattr(value, each.name)
+    return essential
 
 
 def _same_opaque(given: object, revived: object) -> bool:
@@ -156,7 +163,8 @@ def _zone(zone: tzinfo | None) -> object:
     return zone
 
 
-# What makes a value of each type; methods are called on the class, past overrides.
+# What makes a value of each type, in a form whose == can be trusted. Methods are called on
+# the class, past overrides. SCALARS hold nothing else that could differ.
 SCALARS: Mapping[type, Callable[[Any], object]] = {
     bool: int.__index__,
     int: int.__index__,

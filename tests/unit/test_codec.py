@@ -132,6 +132,10 @@ class Pet(BaseModel):
     animal: Annotated[Cat | Dog, Field(discriminator="kind")]
 
 
+class Payload(BaseModel):
+    data: Json[list[int]]
+
+
 class Area(BaseModel):
     side: int
 
@@ -233,6 +237,7 @@ ID = UUID("6f1f1e0e-4b1c-4f0e-9f43-0d5a3c7f3f0a")
         (Open, Open(name="a", more=1)),
         (Area, Area(side=2)),
         (Json[list[int]], [1, 2]),
+        (Payload, Payload(data="[1, 2]")),
     ],
 )
 def test_a_value_comes_back_with_its_value_and_type(annotation, value):
@@ -505,6 +510,12 @@ def counted():
     return tally
 
 
+def marked():
+    point = Point(1)
+    point.mark = True
+    return point
+
+
 def selfish():
     own: list[Any] = []
     own.append(own)
@@ -573,6 +584,13 @@ def selfish():
         (Fighter, Fighter(1), ".n would come back with another value"),
         (Annotated[str, AfterValidator(str.upper)], Text("a"), "would come back as str instead of Text"),
         (Tally, counted(), ".count would come back with another value"),
+        (Point, marked(), "would come back with another value"),
+        (
+            Annotated[Decimal, AfterValidator(Decimal.normalize)],
+            Decimal("1.00"),
+            "would come back with another value",
+        ),
+        (Annotated[re.Pattern, AfterValidator(lambda _: re.compile("b"))], re.compile("a"), "another value"),
         (threading.Lock, threading.Lock(), "its annotation cannot be used"),
         (list[int], iter([1]), "would"),
         (Any, functools.reduce(lambda inner, _: [inner], range(5000), []), "cannot be stored"),
