@@ -47,6 +47,10 @@ async def write(logger: FileLogger, *texts: str) -> None:
     await logger.flush()
 
 
+def writer_threads(file: Path) -> int:
+    return sum(thread.name == f"taskflow-log {file}" for thread in threading.enumerate())
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for the doing of another thread, which has no event to await."""
     while not condition():  # noqa: ASYNC110 - pytest-timeout ends it if that never comes
@@ -140,14 +144,14 @@ async def test_an_event_that_breaks_its_contract_costs_only_its_own_line(tmp_pat
 
 
 async def test_close_writes_everything_and_ends_the_thread(tmp_path):
-    before = threading.active_count()
     logger = FileLogger(tmp_path / "app.log")
     logger.on_log(log_event("one"))
+    started = writer_threads(tmp_path / "app.log")
     await logger.close()
     written = messages(tmp_path / "app.log")
-    await until(lambda: threading.active_count() == before)
+    await until(lambda: writer_threads(tmp_path / "app.log") == 0)
 
-    assert written == ["one"]
+    assert (started, written) == (1, ["one"])
 
 
 async def test_a_line_after_close_is_still_written(tmp_path):
@@ -171,21 +175,19 @@ async def test_a_logger_starts_again_after_close(tmp_path):
 
 
 async def test_closing_a_logger_that_never_wrote_makes_no_file_and_no_thread(tmp_path):
-    before = threading.active_count()
     logger = FileLogger(tmp_path / "app.log")
     await logger.startup()
     await logger.close()
 
     assert list(tmp_path.iterdir()) == []
-    assert threading.active_count() == before
+    assert writer_threads(tmp_path / "app.log") == 0
 
 
 async def test_a_quiet_writer_ends_its_thread_and_starts_again(tmp_path, monkeypatch):
     monkeypatch.setattr(writer_module, "QUIET_PASSES", 1)
-    before = threading.active_count()
     logger = FileLogger(tmp_path / "app.log")
     await write(logger, "one")
-    await until(lambda: threading.active_count() == before)
+    await until(lambda: writer_threads(tmp_path / "app.log") == 0)
     await write(logger, "two")
     await logger.close()
 
@@ -299,11 +301,14 @@ async def test_backups_are_numbered_from_the_newest_and_the_oldest_go(tmp_path):
 
 async def test_a_line_longer_than_a_file_has_a_file_of_its_own(tmp_path):
     logger = FileLogger(tmp_path / "app.log", max_bytes=100, backup_count=5)
-    await write(logger, "short", "x" * 500, "short again")
+    await write(logger, "x" * 500, "short", "y" * 500)
     await logger.close()
 
-    names = ("app.log.2", "app.log.1", "app.log")
-    assert [messages(tmp_path / name) for name in names] == [["short"], ["x" * 500], ["short again"]]
+    assert {file.name: messages(file) for file in tmp_path.iterdir()} == {
+        "app.log": ["y" * 500],
+        "app.log.1": ["short"],
+        "app.log.2": ["x" * 500],
+    }
 
 
 async def test_without_backups_the_file_grows_as_in_the_standard_library(tmp_path):
@@ -423,11 +428,10 @@ async def test_loggers_of_one_file_share_its_writer(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path)
     one = FileLogger(tmp_path / "app.log", max_bytes=2_000, backup_count=50)
     two = FileLogger(tmp_path / "link" / "app.log", max_bytes=2_000, backup_count=50, format="json")
-    before = threading.active_count()
     for number in range(100):
         one.on_log(log_event(str(number)))
         two.on_log(log_event(str(number)))
-    threads = threading.active_count() - before
+    threads = writer_threads(tmp_path / "app.log")
     await one.close()
     await two.close()
 
