@@ -96,11 +96,8 @@ class QueuedTask(BackgroundTask):
     """
 
     def __init__(self, execution: Execution, run: Runner) -> None:
+        # What Starlette's own class keeps besides, nothing reads.
         self.func = execution.entry.func
-        self.args = execution.args  # type: ignore[assignment]  # Starlette binds no ParamSpec here
-        self.kwargs = execution.kwargs  # type: ignore[assignment]
-        self.is_async = execution.entry.is_async
-        self.task_id = execution.record.task_id
         self._execution = execution
         self._run = run
 

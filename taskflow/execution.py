@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import logging
 import time
@@ -29,7 +28,7 @@ from taskflow.exceptions import (
 )
 from taskflow.models import TaskRecord, TaskStatus, qualified_name
 from taskflow.registry import TaskEntry
-from taskflow.stepping import run_in_context
+from taskflow.stepping import Steered
 from taskflow.store import Failure, TaskStore
 
 __all__ = ["Execution", "Executor"]
@@ -44,7 +43,7 @@ INTERRUPTED, CANCELLED = TaskStatus.INTERRUPTED, TaskStatus.CANCELLED
 
 
 @dataclass(slots=True, eq=False)
-class Execution:
+class Execution(Steered):
     """One task on its way through the pipeline.
 
     Attributes:
@@ -53,10 +52,7 @@ class Execution:
         args, kwargs: the plain arguments, also where the record keeps them encrypted.
         context: the contextvars of the place that enqueued it.
         taken: whether somebody has undertaken to drive it.
-        host: the asyncio task that drives it now; a request's tasks share the request's.
-        cancelling: the host's count of cancellation requests when it began.
         stop: the state and reason to end with, once it was asked to stop.
-        host_cancelled: whether the host was cancelled because of ``stop``.
         retry_delay: seconds between the latest failure and the next attempt.
         retry_at: when that attempt is due, on the monotonic clock.
     """
@@ -67,10 +63,7 @@ class Execution:
     kwargs: dict[str, Any]
     context: contextvars.Context
     taken: bool = False
-    host: asyncio.Task[Any] | None = None
-    cancelling: int = 0
     stop: tuple[TaskStatus, str] | None = None
-    host_cancelled: bool = False
     retry_delay: float = 0.0
     retry_at: float = 0.0
 
@@ -109,50 +102,44 @@ class Executor:
         Whatever the function does, nothing is raised; only when the calling asyncio task itself is
         cancelled does that pass through, with the record INTERRUPTED.
         """
-        host = asyncio.current_task()
-        assert host is not None
-        execution.host, execution.cancelling = host, host.cancelling()
+        execution.loop = asyncio.get_running_loop()
         self._driven.add(execution)
         try:
-            attempt = self._attempt_async if execution.entry.is_async else self._attempt_sync
-            await attempt(execution)
+            await self._attempt(execution)
             while execution.record.status is RETRYING:
                 await self._wait_for_retry(execution)
-                await attempt(execution)
+                await self._attempt(execution)
         except asyncio.CancelledError:
-            if not execution.host_cancelled or host.uncancel() > execution.cancelling:
-                self._move(execution, INTERRUPTED, reason="shutdown")
+            self._stopped(execution)
+            if execution.stop is None or _host_is_cancelled():
                 raise
         except BaseException:
-            self._move(execution, INTERRUPTED, reason="shutdown")
+            self._stopped(execution)
             raise
-        else:
-            if execution.host_cancelled:
-                await _absorb_cancellation(host)
         finally:
-            execution.host = None
             self._driven.discard(execution)
-            self._forget(execution)
+            self.executions.pop(execution.record.task_id, None)
+            if self._idle_waiters and not self._driven:
+                self._wake_idle_waiters()
 
-    async def _attempt_sync(self, execution: Execution) -> None:
+    async def _attempt(self, execution: Execution) -> None:
         context = execution.context.copy()
-        await self._threads.run(lambda waited: context.run(self._perform_sync, execution, waited))
+        if execution.entry.is_async:
+            await execution.step_in(context, self._perform(execution))
+        else:
+            # The thread is inside its context all the time, so that waiting for it needs another.
+            work = self._threads.run(lambda waited: context.run(self._perform_sync, execution, waited))
+            await execution.step_in(execution.context, work)
 
-    async def _attempt_async(self, execution: Execution) -> None:
+    async def _perform(self, execution: Execution) -> None:
+        """An attempt of an async function, inside its own context."""
         slot = self._slots.acquire_nowait() or await self._slots.acquire()
         try:
-            await run_in_context(execution.context.copy(), self._perform(execution, slot.waited))
-        finally:
-            slot.release()
-
-    async def _perform(self, execution: Execution, waited: float) -> None:
-        """An attempt of an async function, inside its own context."""
-        if not self._begin(execution, self._slots.name, waited):
-            return
-        try:
+            if not self._begin(execution, self._slots.name, slot.waited):
+                return
             await execution.entry.func(*execution.args, **execution.kwargs)
         except asyncio.CancelledError as exc:
-            if execution.host is None or execution.host.cancelling() > execution.cancelling:
+            if execution.stop is not None or _host_is_cancelled():
                 self._stopped(execution)
                 raise
             self._failed(execution, exc)  # the function's own: it awaited something that was cancelled
@@ -163,6 +150,8 @@ class Executor:
             raise
         else:
             self._move(execution, SUCCESS)
+        finally:
+            slot.release()
 
     def _perform_sync(self, execution: Execution, waited: float) -> None:
         """An attempt of a sync function, inside its own context, in a thread."""
@@ -199,6 +188,7 @@ class Executor:
             _log(logging.ERROR, exc, message, name, record.task_id, retry + 1, attempts)
 
     def _stopped(self, execution: Execution) -> None:
+        """End the record as it was asked to, unless that has been done."""
         status, reason = execution.stop or (INTERRUPTED, "shutdown")
         self._move(execution, status, reason=reason)
 
@@ -207,7 +197,7 @@ class Executor:
         if self._is_hopeless(execution):
             self._move(execution, INTERRUPTED, reason="shutdown")
         else:
-            await asyncio.sleep(execution.retry_delay)
+            await execution.step_in(execution.context, asyncio.sleep(execution.retry_delay))
 
     def _is_hopeless(self, execution: Execution) -> bool:
         """Whether the next attempt is due only after the shutdown's deadline."""
@@ -220,14 +210,6 @@ class Executor:
         except InvalidTransitionError:
             logger.debug("task %s: %s came too late", execution.record.task_id, status)
             return False
-
-    def _forget(self, execution: Execution) -> None:
-        self.executions.pop(execution.record.task_id, None)
-        if self._idle_waiters and not self._driven:
-            for waiter in self._idle_waiters:
-                if not waiter.done():
-                    waiter.get_loop().call_soon_threadsafe(_wake, waiter)
-            self._idle_waiters.clear()
 
     # Stopping
 
@@ -286,14 +268,13 @@ class Executor:
         if not (execution.record.status is RUNNING and execution.entry.is_async):
             self._move(execution, status, reason=reason)
         # else the attempt makes the transition, inside its context, when the cancellation surfaces
-        if execution.host is None:
+        loop = execution.loop
+        if loop is None:
             self.executions.pop(execution.record.task_id, None)
-            return
-        loop = execution.host.get_loop()
-        if loop is running_loop():
-            _cancel_host(execution)
-        else:
-            loop.call_soon_threadsafe(_cancel_host, execution)
+        elif loop is running_loop():
+            execution.cancel()
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(execution.cancel)
 
     async def wait_idle(self) -> None:
         """Return when no execution is driven."""
@@ -302,23 +283,16 @@ class Executor:
             self._idle_waiters.append(waiter)
             await waiter
 
-
-def _cancel_host(execution: Execution) -> None:
-    # On the host's loop: it cannot have gone on to a sibling between the look and the call.
-    if execution.host is not None and not execution.host_cancelled:
-        execution.host_cancelled = True
-        execution.host.cancel()
+    def _wake_idle_waiters(self) -> None:
+        for waiter in self._idle_waiters:
+            waiter.get_loop().call_soon_threadsafe(_wake, waiter)
+        self._idle_waiters.clear()
 
 
-async def _absorb_cancellation(host: asyncio.Task[Any]) -> None:
-    """Take back our cancellation of a host whose function ended before it noticed, or swallowed it.
-
-    Before Python 3.13 `Task.uncancel` leaves a cancellation that was not delivered in place: it would
-    hit the next task of the request.
-    """
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.sleep(0)
-    host.uncancel()
+def _host_is_cancelled() -> bool:
+    """Whether the asyncio task that drives the execution was cancelled from outside, as servers do."""
+    host = asyncio.current_task()
+    return host is not None and host.cancelling() > 0
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

@@ -57,7 +57,6 @@ class TaskStore:
         self._stream = stream if stream is not None else EventStream()
         self._lock = threading.Lock()
         self._records: dict[str, TaskRecord] = {}
-        self._live: dict[str, TaskRecord] = {}
         self._finished: deque[str] = deque()
         self._keys: dict[str, str] = {}
 
@@ -102,7 +101,7 @@ class TaskStore:
                 self._keys[key] = task_id
             if emit:
                 record.backlog = []
-            self._records[task_id] = self._live[task_id] = record
+            self._records[task_id] = record
         if emit:
             event = _event(record, record.created_at)
             self._emit(record, event)
@@ -116,8 +115,7 @@ class TaskStore:
 
     def live(self) -> list[TaskRecord]:
         """The unfinished records, oldest first."""
-        with self._lock:
-            return list(self._live.values())
+        return [record for record in self.list() if not record.finished]
 
     def find_by_idempotency_key(self, key: str) -> TaskRecord | None:
         """The pending, running, retrying or successful task that holds ``key``, or ``None``."""
@@ -128,7 +126,7 @@ class TaskStore:
     def clear(self) -> None:
         """Forget every record, unfinished ones included. No events are made."""
         with self._lock:
-            for collection in (self._records, self._live, self._finished, self._keys):
+            for collection in (self._records, self._finished, self._keys):
                 collection.clear()
 
     def transition(
@@ -215,7 +213,6 @@ class TaskStore:
             record.error = record.error_type = record.stacktrace = None
         if record.started_clock is not None:
             record.elapsed = clock - record.started_clock
-        self._live.pop(record.task_id, None)
         self._finished.append(record.task_id)
         if record.idempotency_key is not None and record.status is not SUCCESS:
             self._release_key(record)
@@ -224,7 +221,7 @@ class TaskStore:
 
     def _evict(self) -> None:
         record = self._records.pop(self._finished.popleft(), None)
-        if record is not None:
+        if record is not None and record.idempotency_key is not None:
             self._release_key(record)
 
     def _release_key(self, record: TaskRecord) -> None:
