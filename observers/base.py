@@ -10,12 +10,19 @@ from typing import Any, ClassVar, Literal, get_args
 from taskflow.checks import check_choice
 from taskflow.models import TaskStatus
 
-__all__ = ["LEVELS", "Level", "LifecycleEvent", "LogEvent", "TaskObserver"]
+__all__ = ["LEVELS", "Level", "LifecycleEvent", "LogEvent", "TaskObserver", "is_at_least"]
 
 Level = Literal["debug", "info", "warning", "error"]
 
 LEVELS: tuple[str, ...] = get_args(Level)
 """The levels of `task_log`, from the least to the most severe."""
+
+_RANKS = {level: rank for rank, level in enumerate(LEVELS)}
+
+
+def is_at_least(level: str, min_level: str) -> bool:
+    """Whether ``level`` is as severe as ``min_level``, or more severe."""
+    return _RANKS[level] >= _RANKS[min_level]
 
 
 # Immutable by convention: frozen=True makes __init__ about twice as slow, and
@@ -122,6 +129,16 @@ class TaskObserver:
 
     def __init__(self, min_level: str = "info") -> None:
         self.min_level = check_choice("min_level", min_level, LEVELS)
+
+    @property
+    def dropped(self) -> int:
+        """Events that the observer took and then had to give up; for one with a buffer of its own."""
+        return 0
+
+    @property
+    def write_errors(self) -> int:
+        """Failed tries to deliver what it took; for one that writes later than it is called."""
+        return 0
 
     # Overridable as ``async def`` too: hence the loose return type.
     def on_lifecycle(self, event: LifecycleEvent) -> Any:

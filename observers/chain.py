@@ -14,7 +14,7 @@ from typing import Any
 
 from taskflow.checks import check_seconds
 from taskflow.exceptions import ConfigurationError
-from taskflow.observers.base import LEVELS, LifecycleEvent, LogEvent, TaskObserver
+from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver, is_at_least
 from taskflow.observers.mailbox import Mailbox
 
 __all__ = ["LoggerChain", "ObserverStats"]
@@ -23,8 +23,6 @@ logger = logging.getLogger("taskflow.observers")
 
 COMPLAINT_INTERVAL = 10.0
 """Seconds between two log records about the same observer: one that fails, fails at every event."""
-
-RANK = {level: rank for rank, level in enumerate(LEVELS)}
 
 Deliver = Callable[..., Any]
 
@@ -35,8 +33,8 @@ class ObserverStats:
 
     Attributes:
         observer: its class name, with ``-2``, ``-3``, … for further ones of that class.
-        errors: handler calls that raised.
-        dropped: events that it never received because its queue was full or its close ran out of time.
+        errors: handler calls that raised, and failed tries to deliver what it took.
+        dropped: events lost because a queue or a buffer was full, or a close ran out of time.
         queue_size: events that wait for its ``async def`` handlers.
     """
 
@@ -65,10 +63,7 @@ class LoggerChain(TaskObserver):
         self._bind = _overridden(self._feeds, "bind")
         self._inject = _overridden(self._feeds, "inject")
         self._lifecycle = _overridden(self._feeds, "on_lifecycle")
-        self._log = [
-            (RANK[feed.observer.min_level], deliver, feed)
-            for deliver, feed in _overridden(self._feeds, "on_log")
-        ]
+        self._log = _overridden(self._feeds, "on_log")
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
         """Hand the event to every observer."""
@@ -80,9 +75,8 @@ class LoggerChain(TaskObserver):
 
     def on_log(self, event: LogEvent) -> None:
         """Hand the line to every observer whose ``min_level`` lets it pass."""
-        rank = RANK[event.level]
-        for min_rank, deliver, feed in self._log:
-            if rank >= min_rank:
+        for deliver, feed in self._log:
+            if is_at_least(event.level, feed.observer.min_level):
                 try:
                     deliver(event)
                 except Exception as exc:
@@ -140,7 +134,8 @@ class _Feed:
 
     def stats(self) -> ObserverStats:
         waiting = len(self.mailbox) if self.mailbox is not None else 0
-        return ObserverStats(self.name, self.errors, self.dropped, waiting)
+        errors = self.errors + self.observer.write_errors
+        return ObserverStats(self.name, errors, self.dropped + self.observer.dropped, waiting)
 
     def deliver(self, method: str) -> Deliver:
         """The call that hands an event to ``method``: the method itself, or its way through the mailbox."""

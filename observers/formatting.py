@@ -30,7 +30,7 @@ from typing import Any, Literal
 from opentelemetry.trace import SpanContext, format_span_id, format_trace_id, get_current_span
 
 from taskflow.models import TaskStatus
-from taskflow.observers.base import LEVELS, LifecycleEvent, LogEvent
+from taskflow.observers.base import LifecycleEvent, LogEvent
 from taskflow.observers.plain import plain
 
 __all__ = [
@@ -39,7 +39,6 @@ __all__ = [
     "Format",
     "LineFormat",
     "PendingLine",
-    "is_at_least",
     "lifecycle_level",
 ]
 
@@ -56,13 +55,6 @@ OPTIONAL_KEYS = (
     "attempt_duration",
 )
 """Fields of `LifecycleEvent` that a JSON line has only when they are set. Durations are in seconds."""
-
-_SEVERITY = {level: severity for severity, level in enumerate(LEVELS)}
-
-
-def is_at_least(level: str, min_level: str) -> bool:
-    """Whether ``level`` is as severe as ``min_level``, in the order of `LEVELS`."""
-    return _SEVERITY[level] >= _SEVERITY[min_level]
 
 
 def lifecycle_level(status: TaskStatus) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver
-from taskflow.observers.formatting import is_at_least
+from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver, is_at_least
 
 __all__ = ["InMemoryLogger"]
 

@@ -21,8 +21,8 @@ from typing import Protocol
 from weakref import WeakSet
 
 from taskflow.checks import check_bool, check_choice
-from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver
-from taskflow.observers.formatting import FORMATS, Format, PendingLine, is_at_least
+from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver, is_at_least
+from taskflow.observers.formatting import FORMATS, Format, PendingLine
 
 __all__ = ["BATCH_LINES", "BUFFER_LIMIT", "INTERVAL", "LineLogger", "LineWriter", "Sink"]
 

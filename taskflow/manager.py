@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
 
@@ -21,7 +20,7 @@ from taskflow.execution import Executor
 from taskflow.models import TaskConfig, TaskRecord
 from taskflow.observers.base import TaskObserver
 from taskflow.observers.chain import LoggerChain
-from taskflow.observers.file import FileLogger
+from taskflow.observers.file import FileLogger, resolve_path
 from taskflow.registry import TaskRegistry
 from taskflow.shutdown import Shutdown
 from taskflow.store import TaskStore
@@ -340,6 +339,6 @@ def _observer_list(loggers: list[TaskObserver] | None) -> list[TaskObserver]:
 
 def _add_log_file(observers: list[TaskObserver], log_file: str, options: dict[str, Any]) -> None:
     """Add a `FileLogger`, unless there is one for the same resolved path."""
-    path = os.path.realpath(log_file).replace("{pid}", str(os.getpid()))
+    path = resolve_path(log_file)
     if not any(isinstance(observer, FileLogger) and observer.path == path for observer in observers):
         observers.append(FileLogger(log_file, **options))
