@@ -148,6 +148,7 @@ def print_addresses(base_url: httpx.URL, folder: Path) -> None:
         "the shop": root + "/",
         "its API": root + "/docs",
         "task counts": root + "/summary",
+        "metrics": root + "/metrics",
         "log of the tasks": folder / "shop.log",
         "tracebacks": folder / "server.log",
     }

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from shop.tasks import charge_card, count_stock, manager, send_email, write_invoice
 from taskflow import ManagedBackgroundTasks, TaskStatus
 from taskflow.exceptions import ManagerClosedError
+from taskflow.metrics import mount_metrics
 
 Tasks = Annotated[ManagedBackgroundTasks, Depends(manager.get_tasks)]
 
@@ -57,12 +58,13 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(title="Taskflow demo: a shop", lifespan=lifespan)
 manager.init_app(app)
+mount_metrics(app, manager)
 
 
 @app.get("/")
 async def index() -> dict[str, str]:
     """Where to look next."""
-    return {"docs": "/docs", "summary": "/summary"}
+    return {"docs": "/docs", "summary": "/summary", "metrics": "/metrics"}
 
 
 @app.post("/signups", status_code=202)

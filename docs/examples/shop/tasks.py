@@ -8,9 +8,10 @@ import time
 from decimal import Decimal
 
 from shop import payments
-from taskflow import TaskManager, get_task_context, task_log
+from taskflow import PrometheusObserver, TaskManager, get_task_context, task_log
 
 manager = TaskManager(
+    loggers=[PrometheusObserver()],
     log_file=os.environ.get("SHOP_LOG_FILE", "shop.log"),
     log_lifecycle=True,
     max_concurrent_tasks=20,
