@@ -30,7 +30,7 @@ Scalar = str | bool | int | float
 Attributes = dict[str, Scalar]
 
 INT64 = 2**63
-STACKTRACE_LIMIT = 8 * 1024
+STACKTRACE_LIMIT = 6 * 1024
 """Characters: 512 spans, the SDK's batch, with this much each still fit a gRPC receiver's usual 4 MiB."""
 
 

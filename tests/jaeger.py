@@ -51,6 +51,7 @@ class JaegerSpan:
     duration: int
     tags: dict[str, Any]
     logs: list[dict[str, Any]]
+    log_times: list[int]
 
     @classmethod
     def parse(cls, raw: dict[str, Any], processes: dict[str, Any]) -> JaegerSpan:
@@ -67,6 +68,7 @@ class JaegerSpan:
             duration=raw["duration"],
             tags={tag["key"]: tag["value"] for tag in raw["tags"]},
             logs=[{field["key"]: field["value"] for field in log["fields"]} for log in raw["logs"]],
+            log_times=[log["timestamp"] for log in raw["logs"]],
         )
 
 

@@ -332,6 +332,7 @@ async def test_cancelled_interrupted_and_failed_tasks_are_told_apart(
     with no_warnings(caplog):
         async with manager, client(app) as http:
             await http.post("/failed")
+            await manager.drain()
             cancelled = asyncio.create_task(http.post("/cancelled"))
             await asyncio.wait_for(started["cancelled"].wait(), PATIENCE)
             manager.cancel(ids["cancelled"])
