@@ -14,6 +14,7 @@ import contextvars
 import logging
 import time
 import traceback
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -122,14 +123,14 @@ class Executor:
             if self._idle_waiters and not self._driven:
                 self._wake_idle_waiters()
 
-    async def _attempt(self, execution: Execution) -> None:
+    def _attempt(self, execution: Execution) -> Coroutine[Any, Any, None]:
+        """The next attempt, in a fresh copy of the captured context."""
         context = execution.context.copy()
         if execution.entry.is_async:
-            await execution.step_in(context, self._perform(execution))
-        else:
-            # The thread is inside its context all the time, so that waiting for it needs another.
-            work = self._threads.run(lambda waited: context.run(self._perform_sync, execution, waited))
-            await execution.step_in(execution.context, work)
+            return execution.step_in(context, self._perform(execution))
+        # The thread is inside its context all the time, so that waiting for it needs another.
+        work = self._threads.run(lambda waited: context.run(self._perform_sync, execution, waited))
+        return execution.step_in(execution.context, work)
 
     async def _perform(self, execution: Execution) -> None:
         """An attempt of an async function, inside its own context."""

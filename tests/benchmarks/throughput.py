@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 from fastapi import BackgroundTasks
@@ -70,8 +70,6 @@ def taskiq() -> int:
 
     asyncio.run(requests())
     return TASKS
-
-
 
 
 def run() -> Rates:

@@ -1,0 +1,37 @@
+"""The app that the HTTP benchmark serves: one route that adds one no-op task, on bare FastAPI or on Taskflow."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+from fastapi import BackgroundTasks, Depends, FastAPI
+
+from taskflow import ManagedBackgroundTasks, TaskManager
+
+app = FastAPI()
+manager = TaskManager()
+
+
+@manager.task()
+async def noop() -> None:
+    """Nothing."""
+
+
+if os.environ.get("BENCH_SYSTEM") == "taskflow":
+    manager.init_app(app)
+
+    @app.post("/")
+    async def managed(
+        tasks: Annotated[ManagedBackgroundTasks, Depends(manager.get_tasks)],
+    ) -> dict[str, str]:
+        """Add a managed task."""
+        return {"task": tasks.add_task(noop)}
+
+else:
+
+    @app.post("/")
+    async def bare(tasks: BackgroundTasks) -> dict[str, str]:
+        """Add a plain task."""
+        tasks.add_task(noop)
+        return {"task": "01234567-89ab-4def-8123-456789abcdef"}
