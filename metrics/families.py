@@ -1,9 +1,9 @@
 """Counters, gauges and histograms in this process's memory, made from their definitions.
 
 They are ordinary collectors for any ``prometheus_client`` registry. What they do better than the
-library's own: a histogram is read in one go, so that its sum and its count always agree and a scrape
-of thousands of series stays cheap; and they export no ``_created`` series, which would double every
-counter and which Prometheus does not need.
+library's own: a histogram is read in one go, so that its sum and its count always agree; a scrape of
+thousands of series stays cheap, because each keeps its labels as text; and they export no ``_created``
+series, which would double every counter and which Prometheus does not need.
 """
 
 from __future__ import annotations
@@ -12,23 +12,27 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from itertools import accumulate
 from typing import Generic, Protocol, TypeVar
 
 from prometheus_client import Metric
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-)
 from prometheus_client.samples import Exemplar, Sample
 from prometheus_client.utils import floatToGoString
 
 from taskflow.metrics.catalogue import MetricDefinition
+from taskflow.metrics.text import exemplar_text, float_text, label_text
 
-__all__ = ["Counter", "CounterFamily", "Gauge", "GaugeFamily", "Histogram", "HistogramFamily", "empty_family"]
+__all__ = [
+    "Counter",
+    "CounterFamily",
+    "Gauge",
+    "GaugeFamily",
+    "Histogram",
+    "HistogramFamily",
+    "SeriesFamily",
+]
 
 
 class Counter(Protocol):
@@ -52,21 +56,41 @@ class Histogram(Protocol):
         """Count ``amount``; ``exemplar`` labels replace those of the bucket it falls into."""
 
 
-def empty_family(definition: MetricDefinition) -> Metric:
-    """The family of a definition, without samples."""
-    name, text, labels = definition.name, definition.help, definition.labels
-    match definition.kind:
-        case "counter":
-            return CounterMetricFamily(name, text, labels=labels)
-        case "gauge":
-            return GaugeMetricFamily(name, text, labels=labels, unit=definition.unit)
-        case "histogram":
-            return HistogramMetricFamily(name, text, labels=labels, unit=definition.unit)
-        case "info":
-            return InfoMetricFamily(name.removesuffix("_info"), text, labels=())
+class Series(Protocol):
+    """The samples of one tuple of label values, in both forms that they are wanted in."""
+
+    def samples(self, name: str) -> Iterable[Sample]:
+        """As prometheus_client passes them on; ``name`` is the definition's."""
+
+    def text(self, name: str, *, exemplars: bool) -> str:
+        """As lines of the exposition formats."""
 
 
-Child = TypeVar("Child", bound="CounterChild | GaugeChild | HistogramChild")
+class SeriesFamily(Metric):
+    """A family that can be written without making its samples, which is most of the work of a scrape.
+
+    Args:
+        definition: what it is.
+        series: its children.
+    """
+
+    def __init__(self, definition: MetricDefinition, series: Sequence[Series] = ()) -> None:
+        name = definition.name.removesuffix("_total" if definition.kind == "counter" else "_info")
+        super().__init__(name, definition.help, definition.kind, definition.unit)
+        self.definition = definition
+        self.series = series
+
+    @property
+    def samples(self) -> list[Sample]:
+        """The samples, made now."""
+        return [sample for series in self.series for sample in series.samples(self.definition.name)]
+
+    @samples.setter
+    def samples(self, value: list[Sample]) -> None:
+        """`Metric` begins with an empty list."""
+
+
+Child = TypeVar("Child", bound=Series)
 
 
 class Family(ABC, Generic[Child]):
@@ -79,6 +103,9 @@ class Family(ABC, Generic[Child]):
 
     def labels(self, *values: str) -> Child:
         """The child with these label values, in the order of the definition; made at the first call."""
+        child = self._children.get(values)
+        if child is not None:
+            return child
         with self._lock:
             if values not in self._children:
                 self._children[values] = self._child(dict(zip(self.definition.labels, values, strict=True)))
@@ -86,16 +113,16 @@ class Family(ABC, Generic[Child]):
 
     def describe(self) -> Iterable[Metric]:
         """The family without samples: what a registry asks for to find duplicates."""
-        return [empty_family(self.definition)]
+        return [SeriesFamily(self.definition)]
 
     def collect(self) -> Iterable[Metric]:
         """The family with the samples of every child."""
-        family = empty_family(self.definition)
+        return [SeriesFamily(self.definition, self.children())]
+
+    def children(self) -> list[Child]:
+        """Every child so far."""
         with self._lock:
-            children = list(self._children.values())
-        for child in children:
-            family.samples.extend(child.samples(self.definition.name))
-        return [family]
+            return list(self._children.values())
 
     @abstractmethod
     def _child(self, labels: Mapping[str, str]) -> Child: ...
@@ -104,10 +131,11 @@ class Family(ABC, Generic[Child]):
 class CounterChild:
     """A `Counter` in memory."""
 
-    __slots__ = ("_labels", "_lock", "_value")
+    __slots__ = ("_label_text", "_labels", "_lock", "_value")
 
     def __init__(self, labels: Mapping[str, str]) -> None:
         self._labels = dict(labels)
+        self._label_text = label_text(labels)
         self._value = 0.0
         self._lock = threading.Lock()
 
@@ -116,37 +144,59 @@ class CounterChild:
         with self._lock:
             self._value += amount
 
-    def samples(self, name: str) -> Iterator[Sample]:
+    def samples(self, name: str) -> Iterable[Sample]:
         """The one sample."""
         yield Sample(name, self._labels, self._value)
 
+    def text(self, name: str, *, exemplars: bool) -> str:
+        """The one line."""
+        return f"{name}{self._label_text} {float_text(self._value)}\n"
+
 
 class GaugeChild:
-    """A `Gauge` in memory; it exports nothing before its first value."""
+    """A `Gauge` in memory; it exports nothing while it has no value."""
 
-    __slots__ = ("_labels", "_value")
+    __slots__ = ("_label_text", "_labels", "_value")
 
     def __init__(self, labels: Mapping[str, str]) -> None:
         self._labels = dict(labels)
+        self._label_text = label_text(labels)
         self._value: float | None = None
 
-    def set(self, value: float) -> None:
-        """Replace the value."""
+    def set(self, value: float | None) -> None:
+        """Replace the value; ``None`` takes it away."""
         self._value = value
 
-    def samples(self, name: str) -> Iterator[Sample]:
+    def samples(self, name: str) -> Iterable[Sample]:
         """The one sample, or none."""
-        if self._value is not None:
-            yield Sample(name, self._labels, self._value)
+        value = self._value
+        if value is not None:
+            yield Sample(name, self._labels, value)
+
+    def text(self, name: str, *, exemplars: bool) -> str:
+        """The one line, or none."""
+        value = self._value
+        return "" if value is None else f"{name}{self._label_text} {float_text(value)}\n"
 
 
 class HistogramChild:
     """A `Histogram` in memory."""
 
-    __slots__ = ("_bounds", "_counts", "_exemplars", "_labels", "_lock", "_sum")
+    __slots__ = (
+        "_bounds",
+        "_bucket_texts",
+        "_counts",
+        "_exemplars",
+        "_label_text",
+        "_labels",
+        "_lock",
+        "_sum",
+    )
 
     def __init__(self, labels: Mapping[str, str], bounds: tuple[float, ...]) -> None:
         self._labels = dict(labels)
+        self._label_text = label_text(labels)
+        self._bucket_texts = [label_text({**labels, "le": bound}) for bound in _bound_texts(bounds)]
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
@@ -162,25 +212,35 @@ class HistogramChild:
             if exemplar is not None:
                 self._exemplars[bucket] = Exemplar(exemplar, amount, time.time())
 
-    def samples(self, name: str) -> Iterator[Sample]:
+    def samples(self, name: str) -> Iterable[Sample]:
         """The buckets, then count and sum, all of one moment."""
+        counts, total, exemplars = self._read()
+        for index, bound in enumerate(_bound_texts(self._bounds)):
+            labels = {**self._labels, "le": bound}
+            yield Sample(f"{name}_bucket", labels, float(counts[index]), None, exemplars.get(index))
+        yield Sample(f"{name}_count", self._labels, float(counts[-1]))
+        yield Sample(f"{name}_sum", self._labels, total)
+
+    def text(self, name: str, *, exemplars: bool) -> str:
+        """The same as lines."""
+        counts, total, kept = self._read()
+        tails = {i: exemplar_text(exemplar) for i, exemplar in kept.items()} if exemplars else {}
+        buckets = [
+            f"{name}_bucket{labels} {float_text(count)}{tails.get(index, '')}\n"
+            for index, (labels, count) in enumerate(zip(self._bucket_texts, counts, strict=True))
+        ]
+        count = f"{name}_count{self._label_text} {float_text(counts[-1])}\n"
+        return "".join(buckets) + count + f"{name}_sum{self._label_text} {float_text(total)}\n"
+
+    def _read(self) -> tuple[list[int], float, dict[int, Exemplar]]:
+        """Cumulated counts, sum and exemplars of one moment."""
         with self._lock:
-            counts, total, exemplars = self._counts.copy(), self._sum, self._exemplars.copy()
-        bucket, labels = name + "_bucket", self._labels
-        cumulated = [float(count) for count in accumulate(counts)]
-        for index, bound in enumerate((*_texts(self._bounds), "+Inf")):
-            yield Sample(bucket, {**labels, "le": bound}, cumulated[index], None, exemplars.get(index))
-        yield Sample(name + "_count", labels, cumulated[-1])
-        yield Sample(name + "_sum", labels, total)
+            return list(accumulate(self._counts)), self._sum, self._exemplars.copy()
 
 
-_BOUND_TEXTS: dict[tuple[float, ...], tuple[str, ...]] = {}
-
-
-def _texts(bounds: tuple[float, ...]) -> tuple[str, ...]:
-    if bounds not in _BOUND_TEXTS:
-        _BOUND_TEXTS[bounds] = tuple(map(floatToGoString, bounds))
-    return _BOUND_TEXTS[bounds]
+@cache
+def _bound_texts(bounds: tuple[float, ...]) -> tuple[str, ...]:
+    return (*map(floatToGoString, bounds), "+Inf")
 
 
 class CounterFamily(Family[CounterChild]):

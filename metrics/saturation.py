@@ -14,7 +14,6 @@ from weakref import WeakKeyDictionary
 
 from anyio import CapacityLimiter
 from prometheus_client import Metric
-from prometheus_client.samples import Sample
 
 from taskflow.metrics.catalogue import (
     BUILD_INFO,
@@ -28,7 +27,7 @@ from taskflow.metrics.catalogue import (
     TASKS,
     MetricDefinition,
 )
-from taskflow.metrics.families import empty_family
+from taskflow.metrics.families import GaugeFamily, SeriesFamily
 from taskflow.metrics.labels import BoundedLabel
 from taskflow.models import TaskRecord, TaskStatus
 from taskflow.version import __version__
@@ -165,15 +164,14 @@ class Saturation:
 
     def describe(self) -> Iterable[Metric]:
         """The families without samples: what a registry asks for to find duplicates."""
-        return [empty_family(definition) for definition in DEFINITIONS]
+        return [SeriesFamily(definition) for definition in DEFINITIONS]
 
     def collect(self) -> Iterable[Metric]:
         """The families with what is read now."""
-        families = {definition.name: empty_family(definition) for definition in DEFINITIONS}
-        for definition, values, value in self.read():
-            labels = dict(zip(definition.labels, values, strict=True))
-            families[definition.name].samples.append(Sample(definition.name, labels, value))
-        return families.values()
+        families = {definition.name: GaugeFamily(definition) for definition in DEFINITIONS}
+        for definition, labels, value in self.read():
+            families[definition.name].labels(*labels).set(value)
+        return [metric for family in families.values() for metric in family.collect()]
 
     def read(self) -> list[Reading]:
         """Every value as it is now."""

@@ -8,6 +8,7 @@ from math import isfinite
 from typing import Generic, TypeVar
 
 from opentelemetry import trace
+from opentelemetry.context import get_current
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from taskflow.exceptions import ConfigurationError
@@ -29,7 +30,7 @@ from taskflow.metrics.families import Counter, Histogram
 from taskflow.metrics.instruments import Instruments
 from taskflow.metrics.persistence import PersistenceMetrics
 from taskflow.metrics.saturation import SaturationSource
-from taskflow.models import TERMINAL, TaskStatus
+from taskflow.models import TaskStatus
 from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver
 
 __all__ = ["PrometheusObserver"]
@@ -38,6 +39,11 @@ RECOVERIES = frozenset({"requeued", "rescued", "poison"})
 """The reasons of tasks that came back after their process had gone."""
 
 UNKNOWN = "unknown"
+
+# Globals, because a member of an enum is slow to look up and slow to hash, and
+# these are compared at every step of every task.
+PENDING, RUNNING, RETRYING = TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING
+FAILED = TaskStatus.FAILED
 
 
 class PrometheusObserver(TaskObserver):
@@ -90,22 +96,23 @@ class PrometheusObserver(TaskObserver):
 
     def on_log(self, event: LogEvent) -> None:
         """Count the line."""
-        self._task(event.func_name).logs[event.level].inc()
+        series = self._series.get(event.func_name) or self._task(event.func_name)
+        series.logs[event.level].inc()
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
         """Count the step and observe its times."""
-        series = self._task(event.func_name, registered=event.registered)
+        series = self._series.get(event.func_name) or self._task(event.func_name, event.registered)
         status = event.status
         if event.reason in RECOVERIES:
             series.recovered[event.reason].inc()
-        elif status is TaskStatus.PENDING:
+        elif status is PENDING:
             series.enqueued.inc()
-        if status is TaskStatus.RUNNING:
+        if status is RUNNING:
             self._started(series, event)
-        elif status is TaskStatus.RETRYING:
+        elif status is RETRYING:
             series.retries.inc()
-            self._attempt_ended(series, event, _exemplar())
-        elif status in TERMINAL:
+            self._attempt_failed(series, event, _exemplar())
+        elif status is not PENDING:
             self._ended(series, event)
 
     def _started(self, series: TaskSeries, event: LifecycleEvent) -> None:
@@ -121,32 +128,26 @@ class PrometheusObserver(TaskObserver):
         series.finished[status].inc()
         if event.duration is not None:
             series.duration[status].observe(event.duration, exemplar)
-        self._attempt_ended(series, event, exemplar)
+        if event.status is FAILED:
+            self._attempt_failed(series, event, exemplar)
+        elif event.attempt_duration is not None:
+            series.attempt[status].observe(event.attempt_duration, exemplar)
 
-    def _attempt_ended(
+    def _attempt_failed(
         self, series: TaskSeries, event: LifecycleEvent, exemplar: dict[str, str] | None
     ) -> None:
         if event.attempt_duration is None:
-            return
-        failed = event.status in FAILED_ATTEMPT
-        outcome = TaskStatus.FAILED.value if failed else event.status.value
-        series.attempt[outcome].observe(event.attempt_duration, exemplar)
-        if failed:
-            error_type = self._instruments.error_types.value(event.error_type or UNKNOWN)
-            series.errors[error_type].inc()
+            return  # poison: no attempt of this process failed
+        series.attempt[FAILED.value].observe(event.attempt_duration, exemplar)
+        series.errors[self._instruments.error_types.value(event.error_type or UNKNOWN)].inc()
 
-    def _task(self, func_name: str, *, registered: bool = False) -> TaskSeries:
-        # Names past the limit are in no dictionary: it must not grow with them either.
-        series = self._series.get(func_name)
-        if series is not None:
-            return series
+    def _task(self, func_name: str, registered: bool = False) -> TaskSeries:
         label = self._instruments.names.value(func_name, exempt=registered)
+        # Names past the limit are in no dictionary: it must not grow with them either.
         if label not in self._series:
             self._series[label] = TaskSeries(self._instruments, label)
         return self._series[label]
 
-
-FAILED_ATTEMPT = frozenset({TaskStatus.RETRYING, TaskStatus.FAILED})
 
 Child = TypeVar("Child")
 
@@ -200,13 +201,15 @@ class TaskSeries:
         self.attempt: Children[Histogram] = Children(
             lambda outcome: histogram(TASK_ATTEMPT_DURATION, task, outcome)
         )
-        for status in (TaskStatus.SUCCESS, TaskStatus.FAILED):
+        for status in (TaskStatus.SUCCESS.value, FAILED.value):
             # From zero on: increase() does not see the step from "no series" to 1.
-            self.finished[status.value]
+            self.finished[status]
 
 
 def _exemplar() -> dict[str, str] | None:
     """The trace id of the current span, if that is sampled: a trace that nobody keeps explains nothing."""
+    if not get_current():
+        return None  # nobody traces
     context = trace.get_current_span().get_span_context()
     if not context.trace_flags.sampled:
         return None
