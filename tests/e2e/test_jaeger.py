@@ -64,9 +64,14 @@ class Shop:
 
 @contextmanager
 def shop(jaeger: Jaeger, *, exporter: str = "http", **options: str) -> Iterator[Shop]:
+    """Start the app; ``exporter`` is ``http``, ``grpc``, or ``environment`` for FastAPI's own set-up."""
     service = f"shop-{uuid.uuid4()}"
-    endpoint = jaeger.otlp_grpc if exporter == "grpc" else jaeger.otlp_http
-    environment = {**os.environ, "SERVICE": service, "EXPORTER": exporter, "ENDPOINT": endpoint, **options}
+    if exporter == "environment":
+        options |= {"OTEL_EXPORTER_OTLP_ENDPOINT": jaeger.otlp_http, "OTEL_SERVICE_NAME": service}
+    else:
+        endpoint = jaeger.otlp_grpc if exporter == "grpc" else jaeger.otlp_http
+        options |= {"SERVICE": service, "EXPORTER": exporter, "ENDPOINT": endpoint}
+    environment = {**os.environ, **options}
     command = [sys.executable, "-m", "tests.e2e.traced_app"]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -95,7 +100,7 @@ def is_error(span: JaegerSpan) -> bool:
     return span.tags.get("otel.status_code") == "ERROR"
 
 
-@pytest.mark.parametrize("exporter", ["http", "grpc"])
+@pytest.mark.parametrize("exporter", ["http", "grpc", "environment"])
 def test_a_request_whose_task_fails_twice_and_then_succeeds_is_one_trace(
     jaeger: Jaeger, exporter: str
 ) -> None:
@@ -184,6 +189,21 @@ def shape(spans: Trace) -> list[tuple[str, str]]:
 
 def short_name(span: JaegerSpan) -> str:
     return span.name.split()[0] if span.name.split()[0] in {"enqueue", "run", "POST"} else span.name
+
+
+def test_requests_that_follow_on_the_same_connection_are_in_traces_of_their_own(jaeger: Jaeger) -> None:
+    with shop(jaeger) as app, httpx.Client(base_url=app.url, timeout=PATIENCE) as client:
+        ids = [client.post("/orders/async/async").json() for _ in range(3)]
+        client.get(f"/status/{ids[0]}").raise_for_status()
+        for task_id in ids:
+            app.wait_for(task_id, "success")
+        app.stop()
+    traces = [app.trace_of(task_id) for task_id in ids]
+    assert 3 == len({trace[0].trace_id for trace in traces})
+    assert [["POST /orders/async/{kind}"]] * 3 == [roots(trace) for trace in traces]
+    polls = [trace for trace in app.traces() if "GET /status/{task_id}" in roots(trace)]
+    assert polls
+    assert all(set(tree(trace).values()) == {None, "GET /status/{task_id}"} for trace in polls)
 
 
 def test_in_link_mode_a_search_for_the_task_finds_two_linked_traces(jaeger: Jaeger) -> None:

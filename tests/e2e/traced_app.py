@@ -31,11 +31,17 @@ def exporter() -> SpanExporter:
     return HttpExporter(endpoint=ENV["ENDPOINT"] + "/v1/traces")
 
 
-provider = TracerProvider(resource=Resource.create({"service.name": ENV["SERVICE"]}))
-provider.add_span_processor(BatchSpanProcessor(exporter(), max_queue_size=50_000))
+def own_provider() -> TracerProvider:
+    provider = TracerProvider(resource=Resource.create({"service.name": ENV["SERVICE"]}))
+    provider.add_span_processor(BatchSpanProcessor(exporter(), max_queue_size=50_000))
+    return provider
+
+
+# Without one of its own, the app has what FastAPI sets up from OTEL_* variables when it starts.
+provider = own_provider() if "ENDPOINT" in ENV else None
 HTTPXClientInstrumentor().instrument(tracer_provider=provider)
 
-app = FastAPI(telemetry={"tracer_provider": provider, "metrics": False})
+app = FastAPI(telemetry={"tracer_provider": provider, "metrics": False, "auto_configure": provider is None})
 manager = TaskManager(
     loggers=[OpenTelemetryObserver(provider, propagation=ENV.get("PROPAGATION", "child"))],
     dispatch=ENV.get("DISPATCH", "request"),
