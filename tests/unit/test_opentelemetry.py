@@ -304,6 +304,14 @@ def test_a_task_requeued_after_a_restart_links_to_the_span_that_enqueued_it() ->
     assert [0x0123456789ABCDEF] == [link.context.span_id for link in run.links]
 
 
+def test_in_none_mode_a_requeued_task_has_no_link_either() -> None:
+    traced = Traced(propagation="none")
+    traced.observer.on_lifecycle(event(PENDING, reason="requeued", trace_context=CARRIER))
+    contextvars.copy_context().run(traced.observer.bind, event(RUNNING, trace_context=CARRIER))
+    traced.observer.on_lifecycle(event(SUCCESS, duration=0.1))
+    assert () == tuple(traced.spans["run send"].links)
+
+
 @pytest.mark.parametrize("carrier", [None, {}, {"traceparent": "damaged"}, {"b3": "0"}])
 def test_a_requeued_task_without_a_readable_trace_context_starts_a_trace_of_its_own(
     carrier: dict[str, str] | None,
