@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from prometheus_client import CollectorRegistry
@@ -97,21 +98,17 @@ class MultiprocessExport(Export):
         super().__init__(instruments, registry)
         self._mirror = SaturationMirror(self.saturation, instruments)
         self._scrape = MultiprocessScrape(directory, self._mirror)
-        self._users = 0
 
     def join_loop(self) -> None:
         """As `Export.join_loop`; the gauges are refreshed meanwhile."""
         super().join_loop()
-        self._users += 1
-        if self._users == 1:
-            self._mirror.start()
+        self._mirror.start()
 
     async def leave_loop(self) -> None:
         """As `Export.leave_loop`."""
         await super().leave_loop()
-        self._users -= 1
-        if self._users == 0:
-            await asyncio.to_thread(self._mirror.stop)
+        if not self._probes:
+            self._mirror.stop()
 
     def scrape(self) -> Collector:
         """The files of all processes: the registry has none of their metrics."""
@@ -153,6 +150,8 @@ def export_of(registry: CollectorRegistry, buckets: Sequence[float]) -> Export:
 def _export(registry: CollectorRegistry, buckets: Sequence[float]) -> Export:
     directory = multiprocess_directory()
     if directory is not None:
+        if not Path(directory).is_dir():
+            raise ConfigurationError("PROMETHEUS_MULTIPROC_DIR", directory, "must be an existing folder")
         # One per process: equal series of two registries would overwrite each other in its files.
         if not _of_process:
             _of_process.append(MultiprocessExport(FileInstruments(buckets), registry, directory))

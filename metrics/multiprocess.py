@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import threading
@@ -16,6 +17,8 @@ from taskflow.metrics.instruments import Instruments
 from taskflow.metrics.saturation import Reading, Saturation
 
 __all__ = ["REFRESH_INTERVAL", "MultiprocessScrape", "SaturationMirror", "forget_dead_processes"]
+
+logger = logging.getLogger("taskflow.metrics")
 
 REFRESH_INTERVAL = 1.0
 """Seconds between two refreshes: how old another process's gauges may be when one is scraped."""
@@ -38,7 +41,12 @@ class SaturationMirror:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Refresh every `REFRESH_INTERVAL`, on a thread, because a busy loop is what gauges must show."""
+        """Refresh every `REFRESH_INTERVAL`, on a thread, because a busy loop is what gauges must show.
+
+        Does nothing if started.
+        """
+        if self._thread is not None:
+            return
         self._stop.clear()
         self._thread = threading.Thread(target=self._run, name="taskflow-gauges", daemon=True)
         self._thread.start()
@@ -70,7 +78,10 @@ class SaturationMirror:
 
     def _run(self) -> None:
         while not self._stop.wait(REFRESH_INTERVAL):
-            self.refresh()
+            try:
+                self.refresh()
+            except Exception:  # a full disk, say: the next refresh may find room
+                logger.exception("the gauges of this process could not be refreshed")
 
 
 class MultiprocessScrape:
@@ -84,14 +95,22 @@ class MultiprocessScrape:
     def __init__(self, directory: str, mirror: SaturationMirror) -> None:
         self._directory = directory
         self._mirror = mirror
-        self._files = MultiProcessCollector(None, directory)  # type: ignore[no-untyped-call] # the library's own gap
 
     def collect(self) -> Iterable[Metric]:
         """The families of all processes, without the gauges of those that have ended."""
         self._mirror.refresh()
         forget_dead_processes(self._directory)
-        families: Iterable[Metric] = self._files.collect()  # type: ignore[no-untyped-call] # the same
+        files = [str(path) for path in Path(self._directory).glob("*.db") if _is_filled(path)]
+        families: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call] # untyped
         return families
+
+
+def _is_filled(path: Path) -> bool:
+    """Whether there is something to read: a process that starts makes its files empty."""
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 _LIVE_GAUGES = re.compile(r"gauge_live[a-z]+_(\d+)\.db")
@@ -104,7 +123,7 @@ def forget_dead_processes(directory: str) -> None:
         if not _exists(pid):
             # Another process's scrape may have been first.
             with contextlib.suppress(FileNotFoundError):
-                mark_process_dead(pid, directory)  # type: ignore[no-untyped-call] # the same
+                mark_process_dead(pid, directory)  # type: ignore[no-untyped-call] # untyped
 
 
 def _exists(pid: int) -> bool:

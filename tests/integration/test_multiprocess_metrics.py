@@ -6,14 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from taskflow.metrics import CATALOGUE
 from taskflow.metrics.multiprocess import forget_dead_processes
 from tests.prometheus import PATIENCE, eventually, running_app
 
@@ -27,105 +29,111 @@ def directory(tmp_path: Path) -> Path:
     return folder
 
 
+@dataclass
+class Server:
+    """uvicorn with several workers.
+
+    Attributes:
+        target: host:port, which answers from any of them.
+        workers: by process id, a client whose connection stays with that worker.
+    """
+
+    target: str
+    workers: dict[int, httpx.Client] = field(default_factory=dict)
+
+    def meet_all(self) -> None:
+        """Connect until every worker has taken a connection."""
+        while len(self.workers) < WORKERS:
+            client = httpx.Client(base_url=f"http://{self.target}", timeout=PATIENCE)
+            pid = client.get("/ready").json()
+            if pid in self.workers:
+                client.close()
+            else:
+                self.workers[pid] = client
+
+    def post_to_all(self, path: str) -> None:
+        for client in self.workers.values():
+            client.post(path).raise_for_status()
+
+    def values_by_worker(self, name: str, **labels: str) -> list[float | None]:
+        """What each of them answers for a series."""
+        return [_value(client.get("/metrics").text, name, labels) for client in self.workers.values()]
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """The series as any of them answers."""
+        return _value(httpx.get(f"http://{self.target}/metrics", timeout=PATIENCE).text, name, labels)
+
+    def reads(self, expected: float, name: str, **labels: str) -> None:
+        """Wait until a series has the value ``expected``."""
+        eventually(lambda: self.value(name, **labels) == expected)
+
+
+def _value(text: str, name: str, labels: dict[str, str]) -> float | None:
+    samples = (sample for family in parse_text(text) for sample in family.samples)
+    return next((s.value for s in samples if s.name == name and s.labels == labels), None)
+
+
 @pytest.fixture
-def app(tmp_path: Path, directory: Path) -> Iterator[str]:
+def server(tmp_path: Path, directory: Path) -> Iterator[Server]:
+    options = [f"--workers={WORKERS}", "--timeout-keep-alive=300"]
     environment = {"PROMETHEUS_MULTIPROC_DIR": str(directory)}
-    with running_app(
-        "tests.e2e.metered_app:app", tmp_path, f"--workers={WORKERS}", environment=environment
-    ) as target:
-        eventually(lambda: len({post(target, "/tasks/send?count=0") for _ in range(WORKERS)}) == WORKERS)
-        yield target
+    with running_app("tests.e2e.metered_app:app", tmp_path, *options, environment=environment) as target:
+        server = Server(target)
+        server.meet_all()
+        yield server
+        for client in server.workers.values():
+            client.close()
 
 
-def post(target: str, path: str) -> int:
-    # Each request on a connection of its own: it reaches any of the workers.
-    answer = httpx.post(f"http://{target}{path}", timeout=PATIENCE)
-    answer.raise_for_status()
-    return answer.json()
+def test_counters_add_up_over_workers_whichever_one_is_scraped(server):
+    server.post_to_all("/tasks/send?count=5")
+    expected = 5 * WORKERS
+    server.reads(expected, "taskflow_tasks_finished_total", task="send", status="success")
+    answers = server.values_by_worker("taskflow_tasks_enqueued_total", task="send")
+    assert answers == [expected] * WORKERS
+    server.reads(expected, "taskflow_task_duration_seconds_count", task="send", status="success")
+    assert server.value("taskflow_task_logs_total", task="send", level="info") == expected
 
 
-def scrape(target: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    text = httpx.get(f"http://{target}/metrics", timeout=PATIENCE).text
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in parse_text(text)
-        for sample in family.samples
-    }
+def test_gauges_are_right_after_a_worker_was_killed(server):
+    held = {"task": "hold", "state": "running"}
+    server.post_to_all("/bursts/hold?count=3")
+    server.reads(3 * WORKERS, "taskflow_tasks", **held)
+    assert server.value("taskflow_pool_slots", pool="async") == 10 * WORKERS
 
-
-def value(target: str, name: str, **labels: str) -> float | None:
-    return scrape(target).get((name, frozenset(labels.items())))
-
-
-def on_every_worker(target: str, path: str) -> Counter[int]:
-    """Post until each worker has answered; how often each of them did."""
-    answered: Counter[int] = Counter()
-
-    def all_of_them() -> bool:
-        answered[post(target, path)] += 1
-        return len(answered) == WORKERS
-
-    eventually(all_of_them)
-    return answered
-
-
-def test_counters_add_up_over_workers_whichever_one_is_scraped(app):
-    posts = on_every_worker(app, "/tasks/send?count=5")
-    expected = 5 * posts.total()
-    labels = {"task": "send", "status": "success"}
-    eventually(lambda: value(app, "taskflow_tasks_finished_total", **labels) == expected)
-    answers = {value(app, "taskflow_tasks_enqueued_total", task="send") for _ in range(3 * WORKERS)}
-    assert answers == {expected}
-    assert value(app, "taskflow_task_duration_seconds_count", **labels) == expected
-    assert value(app, "taskflow_task_logs_total", task="send", level="info") == expected
-
-
-def test_gauges_are_right_after_a_worker_was_killed(app):
-    posts = on_every_worker(app, "/tasks/hold?count=1")
-    eventually(lambda: value(app, "taskflow_tasks", task="hold", state="running") == posts.total())
-    assert value(app, "taskflow_pool_slots", pool="async") == 10 * WORKERS
-
-    victim, lost = posts.most_common(1)[0]
+    victim, client = server.workers.popitem()
+    client.close()
     os.kill(victim, signal.SIGKILL)
-    left = posts.total() - lost
-    eventually(lambda: value(app, "taskflow_tasks", task="hold", state="running") == left)
-    assert value(app, "taskflow_pool_slots_in_use", pool="async") == left
+    left = 3 * (WORKERS - 1)
+    server.reads(left, "taskflow_tasks", **held)
+    assert server.value("taskflow_pool_slots_in_use", pool="async") == left
     # uvicorn starts another worker in its place.
-    eventually(lambda: value(app, "taskflow_pool_slots", pool="async") == 10 * WORKERS)
-    assert value(app, "taskflow_tasks", task="hold", state="running") == left
+    server.reads(10 * WORKERS, "taskflow_pool_slots", pool="async")
+    assert server.values_by_worker("taskflow_tasks", **held) == [left] * (WORKERS - 1)
     # What it had counted stays counted.
-    assert value(app, "taskflow_tasks_enqueued_total", task="hold") == posts.total()
+    assert server.value("taskflow_tasks_enqueued_total", task="hold") == 3 * WORKERS
 
 
-def test_ages_do_not_add_up(app):
-    on_every_worker(app, "/tasks/hold?count=1")
-    oldest = eventually(lambda: value(app, "taskflow_oldest_task_seconds", task="hold", state="running"))
-    assert 0 < oldest < PATIENCE
+def test_ages_do_not_add_up(server):
+    started = time.monotonic()
+    server.post_to_all("/bursts/hold?count=1")
+    held = {"task": "hold", "state": "running"}
+    server.reads(WORKERS, "taskflow_tasks", **held)
+    oldest = server.value("taskflow_oldest_task_seconds", **held)
+    assert 0 < oldest < time.monotonic() - started
 
 
-def test_every_metric_has_the_name_and_the_type_that_it_has_in_one_process(app):
+def test_every_metric_has_the_name_and_the_type_that_it_has_in_one_process(server):
     for name in ("send", "resize", "flaky", "broken", "offend"):
-        on_every_worker(app, f"/tasks/{name}")
-    httpx.post(f"http://{app}/persistence")
-    subprocess.run([sys.executable, "-c", COMPARE, f"http://{app}/metrics"], check=True)
+        server.post_to_all(f"/tasks/{name}")
+    server.post_to_all("/persistence")
+    expected = {d.name: "gauge" if d.kind == "info" else d.kind for d in CATALOGUE}
 
+    def types() -> dict[str, str]:
+        families = parse_text(httpx.get(f"http://{server.target}/metrics", timeout=PATIENCE).text)
+        return {f.name + ("_total" if f.type == "counter" else ""): f.type for f in families if f.samples}
 
-COMPARE = """
-import sys, time, urllib.request
-from prometheus_client.parser import text_string_to_metric_families as parse
-from taskflow.metrics import CATALOGUE
-
-deadline = time.monotonic() + 60
-expected = {d.name: "gauge" if d.kind == "info" else d.kind for d in CATALOGUE}
-while True:
-    with urllib.request.urlopen(sys.argv[1]) as answer:
-        families = list(parse(answer.read().decode()))
-    types = {f.name + ("_total" if f.type == "counter" else ""): f.type for f in families if f.samples}
-    if types == expected:
-        break
-    assert time.monotonic() < deadline, set(expected.items()) ^ set(types.items())
-    time.sleep(0.1)
-"""
+    eventually(lambda: types() == expected)
 
 
 # One process, two registries
@@ -153,12 +161,27 @@ asyncio.run(main())
 """
 
 
-def test_two_registries_of_one_process_do_not_overwrite_each_other(directory):
+def scrape_two_registries(directory: Path) -> list[str]:
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory)}
-    run = subprocess.run(
-        [sys.executable, "-c", TWO_REGISTRIES], env=environment, capture_output=True, text=True, check=True
-    )
-    assert 'taskflow_tasks_enqueued_total{task="ping"} 4.0' in run.stdout.splitlines()
+    command = [sys.executable, "-c", TWO_REGISTRIES]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return run.stdout.splitlines()
+
+
+def test_two_registries_of_one_process_do_not_overwrite_each_other(directory):
+    assert 'taskflow_tasks_enqueued_total{task="ping"} 4.0' in scrape_two_registries(directory)
+
+
+def test_a_file_that_another_process_has_only_just_made_does_not_matter(directory):
+    (directory / f"counter_{dead_pid()}.db").touch()
+    assert 'taskflow_tasks_enqueued_total{task="ping"} 4.0' in scrape_two_registries(directory)
+
+
+def test_a_folder_that_does_not_exist_is_an_error_that_names_it(tmp_path):
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "nowhere")}
+    command = [sys.executable, "-c", "from taskflow import PrometheusObserver; PrometheusObserver()"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "nowhere': must be an existing folder" in run.stderr
 
 
 # The dead
