@@ -153,7 +153,7 @@ class Saturation:
             self._sources.setdefault(source, {})
 
     def watch_limiter(self, limiter: CapacityLimiter) -> None:
-        """Read an anyio limiter from now on: the one of the threads that sync routes use."""
+        """Read an anyio limiter from now on: the one of a loop's threads for sync routes; once per loop."""
         with self._lock:
             self._limiters.append(limiter)
 
@@ -199,8 +199,7 @@ class Saturation:
             yield Reading(OLDEST_TASK, labels, now - entered.get(key, now))
 
     def _anyio_pools(self) -> Iterator[_Pool]:
-        # Two managers on one loop share its limiter: it is one pool all the same.
-        for limiter in {id(limiter): limiter for limiter in self._limiters}.values():
+        for limiter in self._limiters:
             level = limiter.statistics()
             size = None if math.isinf(level.total_tokens) else int(level.total_tokens)
             yield _Pool("anyio", size, level.borrowed_tokens, level.tasks_waiting)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,10 +14,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from taskflow.metrics import CATALOGUE
-from taskflow.metrics.multiprocess import forget_dead_processes
+from taskflow.metrics.instruments import MemoryInstruments
+from taskflow.metrics.labels import BoundedLabel
+from taskflow.metrics.multiprocess import SaturationMirror, forget_dead_processes
+from taskflow.metrics.saturation import Reading, Saturation
 from tests.prometheus import PATIENCE, eventually, running_app
 
 WORKERS = 4
@@ -60,8 +65,9 @@ class Server:
         return [_value(client.get("/metrics").text, name, labels) for client in self.workers.values()]
 
     def value(self, name: str, **labels: str) -> float | None:
-        """The series as any of them answers."""
-        return _value(httpx.get(f"http://{self.target}/metrics", timeout=PATIENCE).text, name, labels)
+        """The series as the first of them answers, always the same: the others are not scraped."""
+        first = next(iter(self.workers.values()))
+        return _value(first.get("/metrics").text, name, labels)
 
     def reads(self, expected: float, name: str, **labels: str) -> None:
         """Wait until a series has the value ``expected``."""
@@ -161,20 +167,53 @@ asyncio.run(main())
 """
 
 
-def scrape_two_registries(directory: Path) -> list[str]:
+def output(program: str, directory: Path) -> list[str]:
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory)}
-    command = [sys.executable, "-c", TWO_REGISTRIES]
+    command = [sys.executable, "-c", program]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return run.stdout.splitlines()
 
 
 def test_two_registries_of_one_process_do_not_overwrite_each_other(directory):
-    assert 'taskflow_tasks_enqueued_total{task="ping"} 4.0' in scrape_two_registries(directory)
+    assert 'taskflow_tasks_enqueued_total{task="ping"} 4.0' in output(TWO_REGISTRIES, directory)
 
 
 def test_a_file_that_another_process_has_only_just_made_does_not_matter(directory):
     (directory / f"counter_{dead_pid()}.db").touch()
-    assert 'taskflow_tasks_enqueued_total{task="ping"} 4.0' in scrape_two_registries(directory)
+    assert 'taskflow_tasks_enqueued_total{task="ping"} 4.0' in output(TWO_REGISTRIES, directory)
+
+
+FRESH_GAUGES = """
+import asyncio
+from taskflow import PrometheusObserver, TaskManager
+from taskflow.metrics.export import scrape_of
+from taskflow.metrics.exposition import encode
+
+async def hold(): ...
+
+async def main():
+    manager = TaskManager(loggers=[PrometheusObserver()])
+    async with manager:
+        for _ in range(2):
+            manager.enqueue(hold)
+            print(encode(scrape_of(manager))[0].decode())
+        await manager.drain()
+        print(encode(scrape_of(manager))[0].decode())
+    print(encode(scrape_of(manager))[0].decode())
+
+asyncio.run(main())
+"""
+
+
+def test_the_gauges_of_the_process_that_is_scraped_are_those_of_this_moment(directory):
+    lines = output(FRESH_GAUGES, directory)
+
+    def values(series: str) -> list[str]:
+        return [line.removeprefix(series) for line in lines if line.startswith(series)]
+
+    assert values('taskflow_tasks{state="pending",task="hold"} ') == ["1.0", "2.0", "0.0", "0.0"]
+    # What is no longer there is 0: files forget no series.
+    assert values('taskflow_pool_slots{pool="anyio"} ') == ["40.0", "40.0", "40.0", "0.0"]
 
 
 def test_a_folder_that_does_not_exist_is_an_error_that_names_it(tmp_path):
@@ -204,3 +243,26 @@ def test_only_the_gauges_of_processes_that_have_ended_are_removed(tmp_path):
         (tmp_path / f"{name}.db").touch()
     forget_dead_processes(str(tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == {f"counter_{dead}.db", f"gauge_livesum_{alive}.db"}
+
+
+def test_gauges_go_on_being_refreshed_after_a_refresh_that_failed(monkeypatch, caplog):
+    monkeypatch.setattr("taskflow.metrics.multiprocess.REFRESH_INTERVAL", 0.001)
+    refreshed = threading.Event()
+
+    class Source(Saturation):
+        failed = False
+
+        def read(self) -> list[Reading]:
+            if not self.failed:
+                self.failed = True
+                raise OSError("no space left on device")
+            refreshed.set()
+            return []
+
+    mirror = SaturationMirror(Source(BoundedLabel()), MemoryInstruments(CollectorRegistry()))
+    mirror.start()
+    assert refreshed.wait(PATIENCE)
+    mirror.stop()
+    assert [record.message for record in caplog.records] == [
+        "the gauges of this process could not be refreshed"
+    ]
