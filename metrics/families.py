@@ -156,11 +156,10 @@ class CounterChild:
 class GaugeChild:
     """A `Gauge` in memory; it exports nothing while it has no value."""
 
-    __slots__ = ("_label_text", "_labels", "_value")
+    __slots__ = ("_labels", "_value")
 
     def __init__(self, labels: Mapping[str, str]) -> None:
         self._labels = dict(labels)
-        self._label_text = label_text(labels)
         self._value: float | None = None
 
     def set(self, value: float | None) -> None:
@@ -176,7 +175,8 @@ class GaugeChild:
     def text(self, name: str, *, exemplars: bool) -> str:
         """The one line, or none."""
         value = self._value
-        return "" if value is None else f"{name}{self._label_text} {float_text(value)}\n"
+        # Labels are not kept as text: most gauges are made anew for each scrape.
+        return "" if value is None else f"{name}{label_text(self._labels)} {float_text(value)}\n"
 
 
 class HistogramChild:

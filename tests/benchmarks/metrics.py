@@ -193,6 +193,7 @@ async def _request_latency(url: str, seconds: float, rounds: int) -> dict[str, L
             scraping = asyncio.create_task(_scrape_each_second(url))
             times["a scrape a second"] += await _steady_requests(http, seconds)
             scraping.cancel()
+            await asyncio.wait([scraping])
     return {name: _latency(values) for name, values in times.items()}
 
 
