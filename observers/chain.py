@@ -15,7 +15,7 @@ from typing import Any
 from taskflow.checks import check_seconds
 from taskflow.exceptions import ConfigurationError
 from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver, is_at_least
-from taskflow.observers.mailbox import Mailbox
+from taskflow.observers.mailbox import HANDLER_ERRORS, Mailbox
 
 __all__ = ["LoggerChain", "ObserverStats"]
 
@@ -70,7 +70,7 @@ class LoggerChain(TaskObserver):
         for deliver, feed in self._lifecycle:
             try:
                 deliver(event)
-            except Exception as exc:
+            except HANDLER_ERRORS as exc:
                 feed.failed(exc)
 
     def on_log(self, event: LogEvent) -> None:
@@ -79,7 +79,7 @@ class LoggerChain(TaskObserver):
             if is_at_least(event.level, feed.observer.min_level):
                 try:
                     deliver(event)
-                except Exception as exc:
+                except HANDLER_ERRORS as exc:
                     feed.failed(exc)
 
     def bind(self, event: LifecycleEvent) -> None:
@@ -87,7 +87,7 @@ class LoggerChain(TaskObserver):
         for bind, feed in self._bind:
             try:
                 bind(event)
-            except Exception as exc:
+            except HANDLER_ERRORS as exc:
                 feed.failed(exc)
 
     def inject(self, event: LifecycleEvent, carrier: dict[str, str]) -> None:
@@ -95,7 +95,7 @@ class LoggerChain(TaskObserver):
         for inject, feed in self._inject:
             try:
                 inject(event, carrier)
-            except Exception as exc:
+            except HANDLER_ERRORS as exc:
                 feed.failed(exc)
 
     def watch(self, source: Any) -> None:
@@ -146,7 +146,7 @@ class _Feed:
             self.mailbox = Mailbox(self.observer.queue_limit, self.failed, self.drop)
         return functools.partial(self.mailbox.put, handler)
 
-    def failed(self, exc: Exception) -> None:
+    def failed(self, exc: BaseException) -> None:
         """Count an exception of the observer, and log it unless it has just been said."""
         self.errors += 1
         self._complain("observer %s raised (%d so far)", self.name, self.errors, exc_info=exc)
@@ -156,7 +156,7 @@ class _Feed:
         self.dropped += count
         self._complain("observer %s is too slow: %d events dropped so far", self.name, self.dropped)
 
-    def _complain(self, message: str, *args: object, exc_info: Exception | None = None) -> None:
+    def _complain(self, message: str, *args: object, exc_info: BaseException | None = None) -> None:
         now = time.monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + COMPLAINT_INTERVAL

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import threading
 from collections import deque
@@ -11,6 +10,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 Handler = Callable[[Any], Awaitable[None]]
+
+UNWIND = 0.5
+"""Seconds that handlers get to clean up when they are cancelled."""
+
+HANDLER_ERRORS = (Exception, asyncio.CancelledError, SystemExit)
+"""What a broken handler may raise without hurting anybody else. Not KeyboardInterrupt: that is a person."""
 
 
 class Mailbox:
@@ -25,7 +30,7 @@ class Mailbox:
     """
 
     def __init__(
-        self, limit: int, on_error: Callable[[Exception], None], on_drop: Callable[[], None]
+        self, limit: int, on_error: Callable[[BaseException], None], on_drop: Callable[[], None]
     ) -> None:
         self.limit = limit
         self._on_error = on_error
@@ -36,6 +41,7 @@ class Mailbox:
         self._thread: int | None = None
         self._wakeup: asyncio.Event = asyncio.Event()
         self._idle = False
+        self._delivering = False
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -68,7 +74,8 @@ class Mailbox:
         self._worker = self._loop.create_task(self._work(), context=contextvars.Context())
 
     async def _work(self) -> None:
-        while True:
+        # A handler may swallow the worker's cancellation.
+        while not _is_being_cancelled():
             await self._deliver_all()
             self._wakeup.clear()
             self._idle = True
@@ -77,15 +84,19 @@ class Mailbox:
             self._idle = False
 
     async def _deliver_all(self) -> None:
-        while self._queue:
+        while self._queue and not _is_being_cancelled():
             handler, event = self._queue.popleft()
             if handler is None:
                 event.set()
                 continue
+            self._delivering = True
             try:
                 await handler(event)
-            except Exception as exc:
+            except HANDLER_ERRORS as exc:
+                if isinstance(exc, asyncio.CancelledError) and _is_being_cancelled():
+                    raise
                 self._on_error(exc)
+            self._delivering = False
 
     async def flush(self) -> None:
         """Return when everything put so far has been delivered."""
@@ -98,14 +109,25 @@ class Mailbox:
 
     async def close(self, timeout: float) -> int:
         """Deliver what waits for at most ``timeout`` seconds, stop, and return how many were left."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self.flush()
-        left = sum(handler is not None for handler, _ in self._queue)
-        self._queue.clear()
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
+        flushing = asyncio.get_running_loop().create_task(self.flush())
+        await asyncio.wait({flushing}, timeout=timeout)
+        workers = {task for task in (flushing, self._worker) if task is not None}
+        for task in workers:
+            task.cancel()
+        # A handler that swallows its cancellation is left to itself after a moment.
+        await asyncio.wait(workers, timeout=UNWIND)
+        left = int(self._delivering)
+        while self._queue:
+            handler, event = self._queue.popleft()
+            if handler is None:
+                event.set()  # somebody else's flush
+            else:
+                left += 1
         self._worker = self._loop = None
-        self._idle = False
+        self._idle = self._delivering = False
         return left
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

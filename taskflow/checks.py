@@ -32,11 +32,19 @@ def check_optional_int(parameter: str, value: int | None, *, minimum: int) -> in
 
 def check_seconds(parameter: str, value: float, *, minimum: float = 0.0, above: bool = False) -> float:
     """Return ``value`` if it is a finite number ``>= minimum`` (``> minimum`` with ``above``)."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value < minimum or (above and value == minimum):
+    if not _is_finite(value) or value < minimum or (above and value == minimum):
         bound = f"above {minimum:g}" if above else f"at least {minimum:g}"
         raise ConfigurationError(parameter, value, f"must be a finite number, {bound}")
     return value
+
+
+def _is_finite(value: object) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond what a float can be
+        return False
 
 
 def check_bool(parameter: str, value: bool) -> bool:

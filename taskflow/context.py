@@ -78,7 +78,9 @@ def task_log(message: str, *, level: Level = "info", **extra: Any) -> None:
     check_choice("level", level, LEVELS)
     current = _current.get()
     if current is None:
-        logger.log(logging.getLevelNamesMapping()[level.upper()], message, extra={"task_extra": extra})
+        logger.log(
+            logging.getLevelNamesMapping()[level.upper()], message, extra={"task_extra": extra}, stacklevel=2
+        )
         return
     record, attempt, sink = current
     sink.log(

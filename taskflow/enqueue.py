@@ -93,6 +93,9 @@ class Enqueuer:
             return holder.task_id, None
         execution = Execution(entry, record, args, kwargs, contextvars.copy_context())
         self._executor.admit(execution)
+        if self.closed:  # by another thread, meanwhile: nobody would drive it
+            self._executor.interrupt(execution)
+            raise ManagerClosedError
         return record.task_id, execution
 
 

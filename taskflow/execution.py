@@ -107,12 +107,12 @@ class Executor:
         self._driven.add(execution)
         try:
             await self._attempt(execution)
-            while execution.record.status is RETRYING:
+            while execution.record.status is RETRYING and execution.record in self._store:
                 await self._wait_for_retry(execution)
                 await self._attempt(execution)
         except asyncio.CancelledError:
             self._stopped(execution)
-            if execution.stop is None or _host_is_cancelled():
+            if execution.stop is None or execution.host_cancelled():
                 raise
         except BaseException:
             self._stopped(execution)
@@ -140,7 +140,7 @@ class Executor:
                 return
             await execution.entry.func(*execution.args, **execution.kwargs)
         except asyncio.CancelledError as exc:
-            if execution.stop is not None or _host_is_cancelled():
+            if execution.stop is not None or execution.host_cancelled():
                 self._stopped(execution)
                 raise
             self._failed(execution, exc)  # the function's own: it awaited something that was cancelled
@@ -175,6 +175,10 @@ class Executor:
             return False
 
     def _failed(self, execution: Execution, exc: BaseException) -> None:
+        if execution.stop is not None:  # its answer to being stopped
+            _log(logging.WARNING, exc, "task %s (%s) raised while it was stopped", *_names(execution))
+            self._stopped(execution)
+            return
         record = execution.record
         failure = _describe(exc)
         retry = record.retries_used
@@ -229,22 +233,26 @@ class Executor:
         if record is None:
             raise TaskNotFoundError(task_id)
         execution = self.executions.get(task_id)
-        if record.finished:
-            raise TaskFinishedError(task_id, record.status)
-        if record.status is RUNNING and (execution is None or not execution.entry.is_async):
-            raise TaskNotCancellableError(task_id)
-        if execution is None:
-            self._store.transition(task_id, CANCELLED, reason=reason)
-        else:
+        if not self._end_waiting(record, CANCELLED, reason):
+            if record.finished:
+                raise TaskFinishedError(task_id, record.status)
+            if execution is None or not execution.entry.is_async:
+                raise TaskNotCancellableError(task_id)
+        if execution is not None:
             self._halt(execution, CANCELLED, reason)
         return record
 
     def skip(self, execution: Execution, reason: str) -> None:
         """Cancel an execution that nobody will drive."""
+        self._end_waiting(execution.record, CANCELLED, reason)
         self._halt(execution, CANCELLED, reason)
 
     def interrupt(self, execution: Execution) -> None:
-        """Interrupt one execution."""
+        """Interrupt one execution. Of an async function that runs, the attempt ends the record itself,
+        inside its context, when the cancellation surfaces.
+        """
+        if not self._end_waiting(execution.record, INTERRUPTED, "shutdown") and not execution.entry.is_async:
+            self._move(execution, INTERRUPTED, reason="shutdown")
         self._halt(execution, INTERRUPTED, "shutdown")
 
     def interrupt_hopeless(self) -> None:
@@ -264,11 +272,17 @@ class Executor:
             self._move(execution, INTERRUPTED, reason="shutdown")
         self.executions.clear()
 
+    def _end_waiting(self, record: TaskRecord, status: TaskStatus, reason: str) -> bool:
+        """End a task that waits; false if it runs or has ended."""
+        try:
+            self._store.transition(record.task_id, status, reason=reason, unless=RUNNING)
+        except InvalidTransitionError:
+            return False
+        return True
+
     def _halt(self, execution: Execution, status: TaskStatus, reason: str) -> None:
+        """Raise `asyncio.CancelledError` in whatever the execution awaits, and let it end as ``status``."""
         execution.stop = (status, reason)
-        if not (execution.record.status is RUNNING and execution.entry.is_async):
-            self._move(execution, status, reason=reason)
-        # else the attempt makes the transition, inside its context, when the cancellation surfaces
         loop = execution.loop
         if loop is None:
             self.executions.pop(execution.record.task_id, None)
@@ -288,12 +302,6 @@ class Executor:
         for waiter in self._idle_waiters:
             waiter.get_loop().call_soon_threadsafe(_wake, waiter)
         self._idle_waiters.clear()
-
-
-def _host_is_cancelled() -> bool:
-    """Whether the asyncio task that drives the execution was cancelled from outside, as servers do."""
-    host = asyncio.current_task()
-    return host is not None and host.cancelling() > 0
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -328,10 +336,16 @@ def _text(exc: BaseException) -> str:
 
 def _capped(text: str) -> str:
     """The text within its limit; of a long traceback the end says most, so the middle is cut."""
-    if len(text) <= STACKTRACE_BYTES:
+    octets = text.encode(errors="replace")
+    if len(octets) <= STACKTRACE_BYTES:
         return text
     half = STACKTRACE_BYTES // 2
-    return f"{text[:half]}\n… cut …\n{text[-half:]}"
+    head, tail = (part.decode(errors="ignore") for part in (octets[:half], octets[-half:]))
+    return f"{head}\n… cut …\n{tail}"
+
+
+def _names(execution: Execution) -> tuple[str, str]:
+    return execution.record.func_name, execution.record.task_id
 
 
 def _log(level: int, exc: BaseException, message: str, *args: object) -> None:

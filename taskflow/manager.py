@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
 
@@ -10,7 +11,7 @@ from fastapi import BackgroundTasks, FastAPI
 
 from taskflow import injection, lifecycle
 from taskflow.background import ManagedBackgroundTasks, Runner
-from taskflow.checks import check_bool, check_choice, check_seconds
+from taskflow.checks import check_bool, check_choice, check_int, check_seconds
 from taskflow.concurrency import Pool, SlotPool, ThreadPool
 from taskflow.dispatch import Dispatcher, Lane
 from taskflow.encryption import make_fernet
@@ -106,13 +107,13 @@ class TaskManager:
         self.dispatch = check_choice("dispatch", dispatch, ("request", "detached"))
         self._handle_signals = check_bool("handle_signals", handle_signals)
         observers = _observer_list(loggers)
+        options = {
+            "max_bytes": check_int("log_file_max_bytes", log_file_max_bytes, minimum=1),
+            "backup_count": check_int("log_file_backup_count", log_file_backup_count, minimum=0),
+            "mode": check_choice("log_file_mode", log_file_mode, ("rotate", "watched")),
+            "log_lifecycle": check_bool("log_lifecycle", log_lifecycle),
+        }
         if log_file is not None:
-            options = {
-                "max_bytes": log_file_max_bytes,
-                "backup_count": log_file_backup_count,
-                "mode": log_file_mode,
-                "log_lifecycle": log_lifecycle,
-            }
             _add_log_file(observers, log_file, options)
 
         self.logger = LoggerChain(observers) if observers else None
@@ -133,7 +134,7 @@ class TaskManager:
         self._shutdown = Shutdown(self.executor, self.dispatcher, self.enqueuer, timeout)
         self._signals = lifecycle.SignalChain(self._on_signal)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopped = False
+        self._stopping: asyncio.Task[None] | None = None
         self._scheduler = None
         if self.logger is not None:
             self.logger.watch(self)
@@ -284,7 +285,7 @@ class TaskManager:
         if self._loop is not None and not self._loop.is_closed():
             return
         self._loop = asyncio.get_running_loop()
-        self._stopped = False
+        self._stopping = None
         self._shutdown.reset()
         if self.logger is not None:
             await self.logger.startup()
@@ -295,11 +296,16 @@ class TaskManager:
     async def shutdown(self) -> None:
         """Take no more tasks, let accepted ones finish within ``shutdown_timeout``, close the observers.
 
-        What has not ended by then is INTERRUPTED. Does nothing if shut down; `startup` starts again.
+        What has not ended by then is INTERRUPTED. Called again, it waits for the first call's end;
+        `startup` starts again.
         """
-        if self._stopped:
-            return
-        self._stopped = True
+        if self._stopping is None:
+            # A task of its own: whoever asks is not the one to break it off.
+            loop = asyncio.get_running_loop()
+            self._stopping = loop.create_task(self._stop(), context=contextvars.Context())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
         await self._shutdown.finish()
         self.dispatcher.stop()
         self._threads.close()
@@ -339,6 +345,9 @@ def _observer_list(loggers: list[TaskObserver] | None) -> list[TaskObserver]:
 
 def _add_log_file(observers: list[TaskObserver], log_file: str, options: dict[str, Any]) -> None:
     """Add a `FileLogger`, unless there is one for the same resolved path."""
-    path = resolve_path(log_file)
-    if not any(isinstance(observer, FileLogger) and observer.path == path for observer in observers):
-        observers.append(FileLogger(log_file, **options))
+    try:
+        path = resolve_path(log_file)
+        if not any(isinstance(observer, FileLogger) and observer.path == path for observer in observers):
+            observers.append(FileLogger(log_file, **options))
+    except ConfigurationError as error:
+        raise ConfigurationError("log_file", log_file, error.allowed) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -87,8 +88,10 @@ class TaskConfig:
 
     def retry_delay(self, retry: int) -> float:
         """Seconds to wait before retry number ``retry`` (0 for the first): ``delay * backoff**retry``."""
+        if not self.delay:
+            return 0.0
         try:
-            return float(self.delay * self.backoff**retry)
+            return min(float(self.delay * self.backoff**retry), MAX_DELAY)
         except OverflowError:
             return MAX_DELAY
 
@@ -212,12 +215,19 @@ def qualified_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
+def unwrapped(func: Callable[..., Any]) -> Callable[..., Any]:
+    """What a `functools.partial` stands for; anything else itself."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    return func
+
+
 def code_function(func: Callable[..., Any]) -> str:
     """``module.qualname`` of a callable: OpenTelemetry's ``code.function.name``.
 
     Source: https://opentelemetry.io/docs/specs/semconv/registry/attributes/code/
     """
-    func = getattr(func, "func", func)  # a functools.partial stands for what it wraps
+    func = unwrapped(func)
     module = getattr(func, "__module__", None) or type(func).__module__
     qualname = getattr(func, "__qualname__", None) or type(func).__qualname__
     return f"{module}.{qualname}"

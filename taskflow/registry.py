@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import cached_property
+from types import FunctionType
 from typing import Any
 
 from taskflow.codec import ArgumentCodec
 from taskflow.exceptions import ConfigurationError, DuplicateTaskNameError
-from taskflow.models import TaskConfig, code_function
+from taskflow.models import TaskConfig, code_function, unwrapped
 
 __all__ = ["TaskEntry", "TaskRegistry"]
 
@@ -32,6 +32,10 @@ class TaskEntry:
     """
 
     def __init__(self, func: Function, config: TaskConfig, *, registered: bool) -> None:
+        if not callable(func):
+            raise ConfigurationError("func", func, "must be callable")
+        if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
+            raise ConfigurationError("func", func, "a generator function does nothing when it is called")
         self.func = func
         self.config = config
         self.name = config.name or _default_name(func)
@@ -67,11 +71,9 @@ class TaskRegistry:
             DuplicateTaskNameError: another function has the name.
             ConfigurationError: not a function that can be a task.
         """
-        if not callable(func):
-            raise ConfigurationError("func", func, "must be callable")
-        if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
-            raise ConfigurationError("func", func, "a generator function does nothing when it is called")
         entry = TaskEntry(func, config, registered=True)
+        if not isinstance(func, Hashable):
+            raise ConfigurationError("func", func, "must be hashable")
         other = self._by_name.get(entry.name)
         if other is not None and not _same_function(other.func, func):
             raise DuplicateTaskNameError(entry.name, _location(other.func), _location(func))
@@ -82,8 +84,7 @@ class TaskRegistry:
 
     def get_config(self, func: Function) -> TaskConfig | None:
         """How a registered function is executed, or ``None``."""
-        entry = self._by_func.get(func)
-        return None if entry is None else entry.config
+        return self._by_func[func].config if self.is_registered(func) else None
 
     def get_by_name(self, name: str) -> tuple[Function, TaskConfig] | None:
         """The function registered under ``name`` and its configuration, or ``None``."""
@@ -92,7 +93,7 @@ class TaskRegistry:
 
     def is_registered(self, func: Function) -> bool:
         """Whether ``func`` is a task."""
-        return func in self._by_func
+        return isinstance(func, Hashable) and func in self._by_func
 
     def entry(self, func: Function) -> TaskEntry:
         """The entry of a registered function, or a passing one with default settings.
@@ -106,35 +107,30 @@ class TaskRegistry:
             entry = None
         if entry is not None:
             return entry
-        if not callable(func):
-            raise ConfigurationError("func", func, "must be callable")
         return TaskEntry(func, DEFAULT, registered=False)
 
 
 def _default_name(func: Function) -> str:
-    func = _unwrap(func)
+    func = unwrapped(func)
     return getattr(func, "__name__", None) or type(func).__name__
 
 
-def _unwrap(func: Function) -> Function:
-    while isinstance(func, functools.partial):
-        func = func.func
-    return func
-
-
 def _is_async(func: Function) -> bool:
-    func = _unwrap(func)
+    func = unwrapped(func)
     return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(type(func).__call__)
 
 
 def _same_function(one: Function, other: Function) -> bool:
+    """Whether the second is the first, perhaps after a reload of its module."""
     if one is other:
         return True
-    names = [(getattr(f, "__module__", None), getattr(f, "__qualname__", None)) for f in (one, other)]
-    return names[0] == names[1] and names[0][1] is not None and "<locals>" not in names[0][1]
+    if not isinstance(one, FunctionType) or not isinstance(other, FunctionType):
+        return False
+    unique = "<" not in one.__qualname__  # neither <locals> nor <lambda>
+    return unique and (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
 def _location(func: Function) -> str:
-    code = getattr(inspect.unwrap(_unwrap(func)), "__code__", None)
+    code = getattr(inspect.unwrap(unwrapped(func)), "__code__", None)
     where = f"{code.co_filename}:{code.co_firstlineno} " if code is not None else ""
     return f"{where}({code_function(func)})"

@@ -27,6 +27,7 @@ class Steered:
     """
 
     loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
+    _cancellations: int | None = field(default=None, init=False)
     _waiting: asyncio.Future[Any] | None = field(default=None, init=False)
     _cancelling: bool = field(default=False, init=False)
 
@@ -40,10 +41,18 @@ class Steered:
         if self._waiting is not None:
             self._waiting.cancel()
 
+    def host_cancelled(self) -> bool:
+        """Whether the asyncio task that awaits `step_in` was itself cancelled meanwhile, as servers do it.
+
+        To be asked on that task, after a `asyncio.CancelledError`.
+        """
+        return self._cancellations is not None and _cancellations() > self._cancellations
+
     @types.coroutine
     def step_in(self, context: Context, coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
         """Await ``coroutine`` with every step of it inside ``context``."""
         step, value = coroutine.send, None
+        self._cancellations = None
         while True:
             try:
                 future = context.run(step, value)
@@ -53,6 +62,10 @@ class Steered:
             self._waiting = future
             if self._cancelling and future is not None:  # asked by the coroutine itself, while it ran
                 future.cancel()
+            if self._cancellations is None:
+                # Not always zero: what ran before may have left the count raised, as an
+                # asyncio.TaskGroup with a failing child does before Python 3.13.
+                self._cancellations = _cancellations()
             step = coroutine.throw
             try:
                 value = yield future
@@ -68,3 +81,9 @@ class Steered:
                     step = coroutine.send
             self._waiting = None
             self._cancelling = False
+
+
+def _cancellations() -> int:
+    """How often the asyncio task that runs now was asked to cancel."""
+    host = asyncio.current_task()
+    return 0 if host is None else host.cancelling()

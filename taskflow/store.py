@@ -63,6 +63,9 @@ class TaskStore:
     def __len__(self) -> int:
         return len(self._records)
 
+    def __contains__(self, record: TaskRecord) -> bool:
+        return self._records.get(record.task_id) is record
+
     def create(
         self,
         task_id: str,
@@ -138,6 +141,7 @@ class TaskStore:
         next_delay: float | None = None,
         slot: tuple[str, float] | None = None,
         reason: str | None = None,
+        unless: TaskStatus | None = None,
     ) -> TaskRecord | None:
         """Move a record along an arrow of `TaskStatus` and emit the event; ``None`` for an unknown id.
 
@@ -148,6 +152,7 @@ class TaskStore:
             next_delay: seconds until the next attempt; for RETRYING.
             slot: name of the pool that holds the attempt, and the seconds waited for it; for RUNNING.
             reason: why it was interrupted, cancelled, requeued or rescued.
+            unless: a state to leave alone, although there is an arrow from it.
 
         Raises:
             InvalidTransitionError: there is no such arrow; nothing was changed.
@@ -157,7 +162,7 @@ class TaskStore:
             if record is None:
                 return None
             left, since = record.status, record.state_clock
-            if status not in TRANSITIONS[left]:
+            if status not in TRANSITIONS[left] or left is unless:
                 raise InvalidTransitionError(task_id, left, status)
             now = datetime.now(UTC)
             first_start = self._change(record, status, now, failure, reason)
@@ -256,8 +261,12 @@ class TaskStore:
         if status is not None and status != record.status:
             self.transition(task_id, TaskStatus(status), failure=_failure(fields))
         with self._lock:
+            if "idempotency_key" in fields:
+                self._release_key(record)
             for name, value in fields.items():
                 setattr(record, name, value)
+            if fields.get("idempotency_key") is not None and not record.finished:
+                self._keys.setdefault(fields["idempotency_key"], task_id)
         return record
 
     def append_log(self, task_id: str, line: str) -> None:
@@ -269,15 +278,12 @@ class TaskStore:
         if record is None:
             return
         with self._lock:
-            room = LOG_BYTES - record.log_size
-            if room <= 0:
+            if record.log_size > LOG_BYTES:  # cut before
                 return
-            size = len(line) if line.isascii() else len(line.encode(errors="replace"))
-            if size > room or len(record.logs) >= LOG_LINES:
-                record.log_size = LOG_BYTES
+            record.log_size += len(line) if line.isascii() else len(line.encode(errors="replace"))
+            if record.log_size > LOG_BYTES or len(record.logs) >= LOG_LINES:
+                record.log_size = LOG_BYTES + 1
                 line = LOG_CUT
-            else:
-                record.log_size += size
             record.logs.append(line)
 
     def log(self, event: LogEvent) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 
@@ -30,10 +31,11 @@ class EventStream:
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call ``subscriber`` with every event, inline, until the returned function is called."""
-        self._set_subscribers((*self._subscribers, subscriber))
+        subscription = functools.partial(subscriber)  # one of its own, also for the same function again
+        self._set_subscribers((*self._subscribers, subscription))
 
         def unsubscribe() -> None:
-            self._set_subscribers(tuple(s for s in self._subscribers if s is not subscriber))
+            self._set_subscribers(tuple(s for s in self._subscribers if s is not subscription))
 
         return unsubscribe
 
