@@ -122,7 +122,7 @@ class TaskObserver:
         ConfigurationError: ``min_level`` is unknown.
     """
 
-    # Class attributes, so that a subclass that forgets super().__init__() still works.
+    # A class attribute too, so that a subclass that forgets super().__init__() still works.
     min_level: str = "info"
     queue_limit: ClassVar[int] = 10_000
     """How many events may wait for ``async def`` handlers; beyond it the newest is dropped and counted."""

@@ -57,12 +57,13 @@ class Mailbox:
         self._queue.append(item)
         # The worker sets _idle before its last look into the queue, so either it
         # sees this item or this line sees the flag.
-        if self._idle and self._loop is not None:
+        loop = self._loop
+        if self._idle and loop is not None:
             self._idle = False
             if threading.get_ident() == self._thread:
                 self._wakeup.set()
-            elif not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._wakeup.set)
+            elif not loop.is_closed():
+                loop.call_soon_threadsafe(self._wakeup.set)
 
     def start(self) -> None:
         """Start the worker on the running loop."""
@@ -74,8 +75,7 @@ class Mailbox:
         self._worker = self._loop.create_task(self._work(), context=contextvars.Context())
 
     async def _work(self) -> None:
-        # A handler may swallow the worker's cancellation.
-        while not _is_being_cancelled():
+        while _cancellations() == 0:  # a handler may swallow one
             await self._deliver_all()
             self._wakeup.clear()
             self._idle = True
@@ -84,7 +84,8 @@ class Mailbox:
             self._idle = False
 
     async def _deliver_all(self) -> None:
-        while self._queue and not _is_being_cancelled():
+        before = _cancellations()
+        while self._queue and _cancellations() == before:
             handler, event = self._queue.popleft()
             if handler is None:
                 event.set()
@@ -93,7 +94,7 @@ class Mailbox:
             try:
                 await handler(event)
             except HANDLER_ERRORS as exc:
-                if isinstance(exc, asyncio.CancelledError) and _is_being_cancelled():
+                if isinstance(exc, asyncio.CancelledError) and _cancellations() > before:
                     raise
                 self._on_error(exc)
             self._delivering = False
@@ -128,6 +129,7 @@ class Mailbox:
         return left
 
 
-def _is_being_cancelled() -> bool:
+def _cancellations() -> int:
+    """How often the asyncio task that runs now was asked to cancel."""
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    return 0 if task is None else task.cancelling()

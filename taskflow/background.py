@@ -85,7 +85,7 @@ class ManagedBackgroundTasks(BackgroundTasks):
             self.tasks.append(QueuedTask(execution, self._run))
             request = current_request()
             if request is not None:
-                request.executions.append(execution)
+                request.add(self.task_manager, execution)
         return task_id
 
 

@@ -7,15 +7,22 @@ Both keep their own counters, so that metrics read them without touching the pri
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty, SimpleQueue
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from taskflow.checks import check_optional_int
 
 __all__ = ["Pool", "Slot", "SlotPool", "ThreadPool"]
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Pool(Protocol):
@@ -114,8 +121,8 @@ class ThreadPool:
     """Threads for attempts of sync functions: asyncio's default pool, or one of their own.
 
     Args:
-        size: threads of a dedicated `ThreadPoolExecutor`; ``None`` for asyncio's default pool, as
-            `asyncio.to_thread` uses it.
+        size: threads of a dedicated pool; ``None`` for asyncio's default pool, as `asyncio.to_thread`
+            uses it. At Ctrl-C `asyncio.run` waits for the default pool's threads, not for dedicated ones.
 
     Raises:
         ConfigurationError: ``size`` is not ``None`` or a whole number of at least 1.
@@ -128,7 +135,7 @@ class ThreadPool:
         self.in_use = 0
         self.waiting = 0
         self._lock = threading.Lock()
-        self._executor: ThreadPoolExecutor | None = None
+        self._executor: DaemonThreadPool | None = None
 
     async def run(self, work: Callable[[float], None]) -> None:
         """Call ``work`` in a thread with the seconds that it waited for one; return when it has returned.
@@ -145,12 +152,12 @@ class ThreadPool:
             ticket.give_up()
             raise
 
-    def _dedicated(self) -> ThreadPoolExecutor | None:
+    def _dedicated(self) -> DaemonThreadPool | None:
         if self.size is None:
             return None
         with self._lock:
             if self._executor is None:
-                self._executor = ThreadPoolExecutor(self.size, thread_name_prefix="taskflow")
+                self._executor = DaemonThreadPool(self.size)
             return self._executor
 
     def count(self, *, waiting: int = 0, in_use: int = 0) -> None:
@@ -167,7 +174,7 @@ class ThreadPool:
         with self._lock:
             executor, self._executor = self._executor, None
         if executor is not None:
-            executor.shutdown(wait=False, cancel_futures=True)
+            executor.close()
 
 
 class _Ticket:
@@ -200,3 +207,50 @@ class _Ticket:
     def give_up(self) -> None:
         if self._take():
             self._pool.count(waiting=-1)
+
+
+class DaemonThreadPool(ThreadPoolExecutor):
+    """A `ThreadPoolExecutor` whose threads a process does not wait for at its end.
+
+    Python joins an ordinary pool's threads at exit: Ctrl-C would wait for a function that nothing can
+    stop. None of the base's threads is ever started.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._size = size
+        self._queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._started = 0
+        self._start_lock = threading.Lock()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call ``fn`` in a thread, as soon as one is free."""
+        future: Future[T] = Future()
+        self._queue.put((future, functools.partial(fn, *args, **kwargs)))
+        with self._start_lock:
+            if not self._idle.acquire(blocking=False) and self._started < self._size:
+                self._started += 1
+                name = f"taskflow_{self._started}"
+                threading.Thread(target=self._serve, name=name, daemon=True).start()
+        return future
+
+    def _serve(self) -> None:
+        while (item := self._queue.get()) is not None:
+            future, work = item
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(work())
+                except BaseException as exc:  # as the base does: whoever waits for the future gets it
+                    future.set_exception(exc)
+            del item, future, work  # nothing of a task is kept while the thread waits for the next
+            self._idle.release()
+
+    def close(self) -> None:
+        """Cancel what no thread has begun, and let every thread end when it has returned."""
+        with self._start_lock:
+            with contextlib.suppress(Empty):
+                while (item := self._queue.get_nowait()) is not None:
+                    item[0].cancel()
+            for _ in range(self._started):
+                self._queue.put(None)

@@ -55,6 +55,18 @@ class Dispatcher:
         else:
             loop.call_soon_threadsafe(self.spawn, lane)
 
+    async def follow_up(self, executions: Iterable[Execution]) -> None:
+        """`dispatch` what a request has left behind; without a started manager, drive it here and now.
+
+        A loop that no manager has started on, such as a bare `TestClient`'s, ends with the request.
+        """
+        if self.started:
+            self.dispatch(executions)
+            return
+        for execution in executions:
+            if execution.take():
+                await self.executor.run(execution)
+
     def spawn(self, lane: Lane) -> None:
         """Set a lane going on the running loop."""
         # An empty context: each attempt brings its own, and nothing else of the
@@ -62,6 +74,7 @@ class Dispatcher:
         task = asyncio.get_running_loop().create_task(lane.run(), context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lane.ended)
 
     def _start_parked(self) -> None:
         parked, self._parked = self._parked, []
@@ -109,10 +122,14 @@ class Lane:
         try:
             while self._queue:
                 await executor.run(self._queue.popleft())
-        except asyncio.CancelledError:
-            # The loop is being closed without a shutdown: what was not reached is lost with it.
-            for execution in self._queue:
-                executor.interrupt(execution)
-            raise
         finally:
             self._going = False
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """Interrupt what its asyncio task has not reached: the loop is being closed without a shutdown.
+
+        A callback of the task's, because one that is cancelled before its first step never enters `run`.
+        """
+        if task.cancelled() or task.exception() is not None:
+            while self._queue:
+                self._dispatcher.executor.interrupt(self._queue.popleft())

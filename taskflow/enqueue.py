@@ -134,5 +134,6 @@ def _checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
         raise ConfigurationError("tags", tags, "must be a dict of text to text")
     for key, value in tags.items():
         if not isinstance(key, str) or not isinstance(value, str):
-            raise ConfigurationError("tags", {key: value}, "keys and values must be text")
+            kinds = f"{type(key).__name__}: {type(value).__name__}"
+            raise ConfigurationError("tags", kinds, "keys and values must be text")
     return dict(tags)

@@ -37,6 +37,7 @@ __all__ = ["Execution", "Executor"]
 logger = logging.getLogger("taskflow")
 
 STACKTRACE_BYTES = 64 * 1024
+"""Bytes that a record keeps of a traceback, and of an exception's text."""
 
 RUNNING, RETRYING = TaskStatus.RUNNING, TaskStatus.RETRYING
 SUCCESS, FAILED = TaskStatus.SUCCESS, TaskStatus.FAILED
@@ -103,6 +104,9 @@ class Executor:
         Whatever the function does, nothing is raised; only when the calling asyncio task itself is
         cancelled does that pass through, with the record INTERRUPTED.
         """
+        if execution.record.finished:  # ended while it waited for its turn: no slot is needed for that
+            self.executions.pop(execution.record.task_id, None)
+            return
         execution.loop = asyncio.get_running_loop()
         self._driven.add(execution)
         try:
@@ -270,6 +274,8 @@ class Executor:
         """Interrupt the records of functions that do not stop; what they still return is discarded."""
         for execution in list(self.executions.values()):
             self._move(execution, INTERRUPTED, reason="shutdown")
+            if execution.loop is running_loop():
+                execution.abandon()
         self.executions.clear()
 
     def _end_waiting(self, record: TaskRecord, status: TaskStatus, reason: str) -> bool:
@@ -296,7 +302,11 @@ class Executor:
         while self._driven:
             waiter = asyncio.get_running_loop().create_future()
             self._idle_waiters.append(waiter)
-            await waiter
+            try:
+                await waiter
+            finally:
+                if waiter in self._idle_waiters:
+                    self._idle_waiters.remove(waiter)
 
     def _wake_idle_waiters(self) -> None:
         for waiter in self._idle_waiters:
@@ -319,7 +329,7 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 
 def _describe(exc: BaseException) -> Failure:
     text = "".join(traceback.format_exception(type(exc), exc, _own_traceback(exc)))
-    return Failure(_text(exc), qualified_name(type(exc)), _capped(text))
+    return Failure(_capped(_text(exc)), qualified_name(type(exc)), _capped(text))
 
 
 def _own_traceback(exc: BaseException) -> TracebackType | None:

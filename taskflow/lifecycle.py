@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SignalChain", "join_lifespan"]
 
+Handler = Callable[[int, FrameType | None], Any]
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -50,7 +52,7 @@ class SignalChain:
 
     def __init__(self, notice: Callable[[], None]) -> None:
         self._notice = notice
-        self._previous: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._links: dict[int, _Link] = {}
 
     def install(self) -> None:
         """Put the handler before the present ones; only in the main thread, elsewhere nothing happens.
@@ -62,18 +64,28 @@ class SignalChain:
         for number in SIGNALS:
             previous = signal.getsignal(number)
             if callable(previous):
-                self._previous[number] = previous
-                signal.signal(number, self._handle)
+                self._links[number] = _Link(self._notice, previous)
+                signal.signal(number, self._links[number])
 
     def remove(self) -> None:
-        """Restore the handlers, unless somebody has put another one before ours."""
-        for number, previous in self._previous.items():
-            if signal.getsignal(number) == self._handle:
-                signal.signal(number, previous)
-        self._previous.clear()
+        """Restore the handlers; where somebody has put another one before ours, ours only passes on."""
+        for number, link in self._links.items():
+            link.active = False
+            present: object = signal.getsignal(number)
+            if present is link:
+                signal.signal(number, link.previous)
+        self._links.clear()
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        previous = self._previous.get(number)
-        self._notice()
-        if previous is not None:
-            previous(number, frame)
+
+class _Link:
+    """A handler in the chain. Each start makes a new one: an old one may still be in the middle."""
+
+    def __init__(self, notice: Callable[[], None], previous: Handler) -> None:
+        self.active = True
+        self.previous = previous
+        self._notice = notice
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.active:
+            self._notice()
+        self.previous(number, frame)

@@ -238,6 +238,8 @@ class TaskManager:
             async def signup(tasks: ManagedBackgroundTasks = Depends(task_manager.get_tasks)): ...
         """
         # Not a plain def: FastAPI would run it in a thread, at twice the cost of the whole request.
+        if isinstance(background_tasks, ManagedBackgroundTasks) and background_tasks.task_manager is self:
+            return background_tasks  # one object, one order
         return ManagedBackgroundTasks(self, background_tasks)
 
     @property
@@ -350,4 +352,5 @@ def _add_log_file(observers: list[TaskObserver], log_file: str, options: dict[st
         if not any(isinstance(observer, FileLogger) and observer.path == path for observer in observers):
             observers.append(FileLogger(log_file, **options))
     except ConfigurationError as error:
-        raise ConfigurationError("log_file", log_file, error.allowed) from error
+        parameter = "log_file" if error.parameter == "path" else f"log_file_{error.parameter}"
+        raise ConfigurationError(parameter, error.value, error.allowed) from error

@@ -7,10 +7,12 @@ This pure ASGI middleware sees how the request ended, and settles what was left.
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from taskflow.execution import Execution
 
@@ -24,21 +26,38 @@ class RequestTasks:
     """The tasks of one request, and how its response went.
 
     Attributes:
-        executions: what the request enqueued, in order.
+        tasks: what the request enqueued, in order, each with its manager.
         manager: whose middleware the request came through.
         status: HTTP status of the response, ``None`` before it started.
         complete: whether its last byte was sent.
+        failed: whether what should have made the response raised; ``None`` where nobody can tell.
         over: whether the request has ended; contexts copied from it live on in its tasks.
     """
 
-    __slots__ = ("complete", "executions", "manager", "over", "status")
+    __slots__ = ("_scope", "complete", "failed", "manager", "over", "status", "tasks")
 
-    def __init__(self, manager: TaskManager) -> None:
-        self.executions: list[Execution] = []
+    def __init__(self, manager: TaskManager, scope: Scope) -> None:
+        self.tasks: list[tuple[TaskManager, Execution]] = []
         self.manager = manager
+        self.failed: bool | None = None
+        self._scope = scope
         self.status: int | None = None
         self.complete = False
         self.over = False
+
+    def add(self, manager: TaskManager, execution: Execution) -> None:
+        """Take note of a task; the first one makes it watch how the route ends."""
+        if not self.tasks:
+            # FastAPI closes this stack between the route and the response, with the
+            # route's exception if there is one; the status alone does not tell.
+            stack = self._scope.get("fastapi_function_astack")
+            if isinstance(stack, AsyncExitStack):
+                self.failed = False
+                stack.push(self._leave)
+        self.tasks.append((manager, execution))
+
+    def _leave(self, exc_type: type[BaseException] | None, *_: object) -> None:
+        self.failed = exc_type is not None and not issubclass(exc_type, WebSocketDisconnect)
 
     def note(self, message: Message) -> None:
         """Take note of an ASGI message of the response."""
@@ -51,12 +70,12 @@ class RequestTasks:
         """Whether the response went out as the route meant it.
 
         After a complete response an exception comes from the background, and the status is whatever
-        the route chose; without one, a status of 400 or more is what an exception handler made of a
-        route that raised.
+        the route chose. Outside of FastAPI's routes nobody tells whether the route raised: there a
+        status of 400 or more counts as what an exception handler made of it.
         """
-        if raised:
-            return self.complete
-        return self.status is None or self.status < 400
+        if self.failed or (raised and not self.complete):
+            return False
+        return raised or self.failed is False or self.status is None or self.status < 400
 
 
 _request: ContextVar[RequestTasks | None] = ContextVar("taskflow_request", default=None)
@@ -83,7 +102,7 @@ class TaskflowMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        request = RequestTasks(self.task_manager)
+        request = RequestTasks(self.task_manager, scope)
 
         async def noting_send(message: Message) -> None:
             await send(message)
@@ -94,18 +113,24 @@ class TaskflowMiddleware:
         try:
             await self.app(scope, receive, noting_send)
             raised = False
+        except WebSocketDisconnect:  # how most sockets end
+            raised = False
+            raise
         finally:
             _request.reset(token)
             request.over = True
-            if request.executions:
-                self._settle(request, raised)
+            if request.tasks:
+                await _settle(request, raised)
 
-    def _settle(self, request: RequestTasks, raised: bool) -> None:
-        left = [execution for execution in request.executions if not execution.taken]
-        if not left:
-            return
+
+async def _settle(request: RequestTasks, raised: bool) -> None:
+    left: dict[TaskManager, list[Execution]] = {}
+    for manager, execution in request.tasks:
+        if not execution.taken:
+            left.setdefault(manager, []).append(execution)
+    for manager, executions in left.items():
         if request.succeeded(raised):
-            self.task_manager.dispatcher.dispatch(left)
+            await manager.dispatcher.follow_up(executions)
         else:
-            for execution in left:
-                self.task_manager.executor.skip(execution, "not_dispatched")
+            for execution in executions:
+                manager.executor.skip(execution, "not_dispatched")

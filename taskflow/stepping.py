@@ -7,6 +7,7 @@ to a short task; and cancelling the task that all attempts of a request share wo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import types
 from collections.abc import Coroutine, Generator
 from contextvars import Context
@@ -30,6 +31,7 @@ class Steered:
     _cancellations: int | None = field(default=None, init=False)
     _waiting: asyncio.Future[Any] | None = field(default=None, init=False)
     _cancelling: bool = field(default=False, init=False)
+    _abandoned: bool = field(default=False, init=False)
 
     def cancel(self) -> None:
         """Raise `asyncio.CancelledError` where the coroutine awaits, or will await next; on its loop.
@@ -40,6 +42,11 @@ class Steered:
         self._cancelling = True
         if self._waiting is not None:
             self._waiting.cancel()
+
+    def abandon(self) -> None:
+        """Leave a coroutine behind that does not end when it is cancelled; on its loop."""
+        self._abandoned = True
+        self.cancel()
 
     def host_cancelled(self) -> bool:
         """Whether the asyncio task that awaits `step_in` was itself cancelled meanwhile, as servers do it.
@@ -81,6 +88,10 @@ class Steered:
                     step = coroutine.send
             self._waiting = None
             self._cancelling = False
+            if self._abandoned:
+                with contextlib.suppress(RuntimeError):  # it ignores even that
+                    context.run(coroutine.close)
+                raise asyncio.CancelledError
 
 
 def _cancellations() -> int:
