@@ -44,16 +44,11 @@ __all__ = [
 
 Format = Literal["text", "json"]
 
-OPTIONAL_KEYS = (
-    "error_type",
-    "stacktrace",
-    "reason",
-    "retry_of",
-    "next_delay",
-    "queue_duration",
-    "slot_wait",
-    "attempt_duration",
-)
+DURATION_KEYS = ("next_delay", "queue_duration", "slot_wait", "attempt_duration")
+TEXT_KEYS = ("error_type", "stacktrace", "reason", "retry_of")
+NO_TEXTS = (None,) * len(TEXT_KEYS)
+
+OPTIONAL_KEYS = DURATION_KEYS + TEXT_KEYS
 """Fields of `LifecycleEvent` that a JSON line has only when they are set. Durations are in seconds."""
 
 
@@ -152,7 +147,7 @@ def json_lifecycle(event: LifecycleEvent) -> PendingLine:
 def render_json_log(event: LogEvent, span: SpanContext | None = None) -> str:
     """A `task_log` line as one JSON object."""
     return _one_line(
-        f"{_json_head(event, event.level, event.message)},"
+        f'{_json_head(event)},"level":"{event.level}","message":{quote(event.message)},'
         f'"status":null,"duration":null,"error":null,'
         f'"tags":{_tags(event.tags)},"extra":{_object(event.extra)},{_ids(span)}}}'
     )
@@ -161,31 +156,47 @@ def render_json_log(event: LogEvent, span: SpanContext | None = None) -> str:
 def render_json_lifecycle(event: LifecycleEvent, span: SpanContext | None = None) -> str:
     """A state as one JSON object; ``message`` says it in the words of the text format."""
     return _one_line(
-        f"{_json_head(event, lifecycle_level(event.status), lifecycle_message(event))},"
-        f'"status":"{event.status.value}","duration":{_number(event.duration)},"error":{_text(event.error)},'
+        f"{_json_head(event)},{_json_state(event)},"
+        f'"duration":{_number(event.duration)},"error":{_text(event.error)},'
         f'"tags":{_tags(event.tags)},"extra":{{}},{_ids(span)}{_optional(event)}}}'
     )
 
 
-def _json_head(event: LifecycleEvent | LogEvent, level: str, message: str) -> str:
+def _json_state(event: LifecycleEvent) -> str:
+    plain_state = _PLAIN_STATES.get(event.status)
+    if plain_state is not None:
+        return plain_state
+    level, message = lifecycle_level(event.status), quote(lifecycle_message(event))
+    return f'"level":"{level}","message":{message},"status":"{event.status.value}"'
+
+
+# States that need no words, made once: most lines are one of these.
+_PLAIN_STATES = {
+    status: f'"level":"info","message":"{status.upper()}","status":"{status.value}"'
+    for status in TaskStatus
+    if status not in _LIFECYCLE_LEVELS
+}
+
+
+def _json_head(event: LifecycleEvent | LogEvent) -> str:
     moment = event.timestamp
     return (
-        f'{{"timestamp":"{_utc_second(moment)}.{moment.microsecond:06d}Z","level":"{level}",'
-        f'"message":{quote(message)},"task_id":{quote(event.task_id)},"func_name":{quote(event.func_name)},'
-        f'"attempt":{event.attempt}'
+        f'{{"timestamp":"{_utc_second(moment)}.{moment.microsecond:06d}Z","task_id":{quote(event.task_id)},'
+        f'"func_name":{quote(event.func_name)},"attempt":{event.attempt}'
     )
 
 
+_durations, _texts = attrgetter(*DURATION_KEYS), attrgetter(*TEXT_KEYS)
+
+
 def _optional(event: LifecycleEvent) -> str:
-    fields = zip(OPTIONAL_KEYS, _optional_values(event), strict=True)
-    return "".join([f',"{key}":{_scalar(value)}' for key, value in fields if value is not None])
-
-
-_optional_values = attrgetter(*OPTIONAL_KEYS)
-
-
-def _scalar(value: str | float) -> str:
-    return quote(value) if isinstance(value, str) else _number(value)
+    durations = zip(DURATION_KEYS, _durations(event), strict=True)
+    line = "".join([f',"{key}":{value:.6f}' for key, value in durations if value is not None])
+    texts = _texts(event)
+    if texts == NO_TEXTS:
+        return line
+    fields = zip(TEXT_KEYS, texts, strict=True)
+    return line + "".join([f',"{key}":{quote(value)}' for key, value in fields if value is not None])
 
 
 def _text(value: str | None) -> str:
@@ -193,7 +204,7 @@ def _text(value: str | None) -> str:
 
 
 def _number(seconds: float | None) -> str:
-    return "null" if seconds is None else f"{round(seconds, 6)}"
+    return "null" if seconds is None else f"{seconds:.6f}"
 
 
 def _tags(tags: Mapping[str, str]) -> str:
