@@ -113,7 +113,7 @@ def shop(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The shop under uvicorn, stopped at the end as a deployment would stop it: SIGTERM, then wait."""
     command = [sys.executable, "-m", "uvicorn", "shop.app:app", "--app-dir", str(EXAMPLES)]
     command += ["--host", HOST, "--port", str(port), "--log-level", "warning"]
-    environment = os.environ | {"SHOP_LOG_FILE": str(folder / "shop.log")}
+    environment = {"OTEL_SERVICE_NAME": "shop", **os.environ, "SHOP_LOG_FILE": str(folder / "shop.log")}
     with (folder / "server.log").open("wb") as log:
         # A session of its own: Ctrl-C reaches this program alone, which then stops the shop.
         process = subprocess.Popen(
@@ -157,7 +157,20 @@ def print_addresses(base_url: httpx.URL, folder: Path) -> None:
     )
     for name, address in addresses.items():
         print(f"  {name:<18}{address}")
-    print("\nCtrl-C stops it.\n", flush=True)
+    print(f"\n{traces()}\n\nCtrl-C stops it.\n", flush=True)
+
+
+def traces() -> str:
+    """Where the traces go, or how to see some."""
+    endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    if endpoint:
+        return f"Traces go to {endpoint}. The page of a Jaeger on this machine is http://localhost:16686."
+    return (
+        "To see traces too, start Jaeger and then this demo again:\n"
+        "  docker run --rm -p 16686:16686 -p 4318:4318 jaegertracing/jaeger:2.15.0\n"
+        "  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 make demo\n"
+        "and open http://localhost:16686."
+    )
 
 
 def ticks(

@@ -1,4 +1,4 @@
-"""The app that the HTTP benchmark serves: one route that adds one no-op task, on bare FastAPI or on Taskflow."""
+"""The app that the HTTP benchmark serves: a route that adds a no-op task, on bare FastAPI or on Taskflow."""
 
 from __future__ import annotations
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import http, memory, throughput
+from tests.benchmarks import http, memory, metrics, throughput, tracing
 from tests.benchmarks.table import machine
 
 BENCHMARKS = {
     "throughput": throughput.run,
     "http": http.run,
     "memory": memory.run,
+    "metrics": metrics.run,
+    "tracing": tracing.run,
 }
 
 

@@ -56,7 +56,8 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await timer
 
 
-app = FastAPI(title="Taskflow demo: a shop", lifespan=lifespan)
+# FastAPI traces requests by itself, and sends the spans where OTEL_EXPORTER_OTLP_ENDPOINT says.
+app = FastAPI(title="Taskflow demo: a shop", lifespan=lifespan, telemetry={"auto_configure": True})
 manager.init_app(app)
 mount_metrics(app, manager)
 

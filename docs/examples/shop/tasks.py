@@ -8,10 +8,25 @@ import time
 from decimal import Decimal
 
 from shop import payments
-from taskflow import PrometheusObserver, TaskManager, get_task_context, task_log
+from taskflow import (
+    OpenTelemetryObserver,
+    PrometheusObserver,
+    TaskManager,
+    TaskObserver,
+    get_task_context,
+    task_log,
+)
+
+
+def observers() -> list[TaskObserver]:
+    """Metrics always; traces where the environment says where to send them."""
+    if "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ:
+        return [PrometheusObserver(), OpenTelemetryObserver()]
+    return [PrometheusObserver()]
+
 
 manager = TaskManager(
-    loggers=[PrometheusObserver()],
+    loggers=observers(),
     log_file=os.environ.get("SHOP_LOG_FILE", "shop.log"),
     log_lifecycle=True,
     max_concurrent_tasks=20,
