@@ -56,8 +56,13 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await timer
 
 
-# FastAPI traces requests by itself, and sends the spans where OTEL_EXPORTER_OTLP_ENDPOINT says.
-app = FastAPI(title="Taskflow demo: a shop", lifespan=lifespan, telemetry={"auto_configure": True})
+# FastAPI traces requests by itself, and sends the spans where OTEL_EXPORTER_OTLP_ENDPOINT says. Only
+# those: a Jaeger refuses metrics and logs.
+app = FastAPI(
+    title="Taskflow demo: a shop",
+    lifespan=lifespan,
+    telemetry={"auto_configure": True, "metrics": False, "logs": False},
+)
 manager.init_app(app)
 mount_metrics(app, manager)
 
