@@ -1,10 +1,10 @@
 """From events to lines in a file or stream, off the calling thread.
 
-    on_log ──► LineWriter.put ──► buffer ──► writer thread: render, join ──► Sink.append
-               (calling thread)   (bounded)  (every INTERVAL while there is something to do)
+    on_log: render ──► LineWriter.put ──► buffer ──► writer thread: join ──► Sink.append
+    (calling thread)                      (bounded)  (every INTERVAL while there is something to do)
 
-An observer captures an event and returns. The writer thread starts with the first line, renders and writes
-in batches, and ends by itself when nothing has come for a while, so that a forgotten writer costs nothing.
+An observer renders an event and returns. The writer thread starts with the first line, writes in batches,
+and ends by itself when nothing has come for a while, so that a forgotten writer costs nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from weakref import WeakSet
 
 from taskflow.checks import check_bool, check_choice
 from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver, is_at_least
-from taskflow.observers.formatting import FORMATS, Format, PendingLine
+from taskflow.observers.formatting import FORMATS, Format
 
 __all__ = ["BATCH_LINES", "BUFFER_LIMIT", "INTERVAL", "LineLogger", "LineWriter", "Sink"]
 
@@ -35,7 +35,7 @@ BUFFER_LIMIT = 50_000
 """Lines that may wait for the writer thread; beyond it the newest is dropped and counted."""
 
 BATCH_LINES = 1_000
-"""Lines rendered and written at a time.
+"""Lines written at a time.
 
 Each write gives the interpreter's lock away, and a busy event loop keeps it for up to 5 ms
 (`sys.getswitchinterval`): small batches would starve the writer, large ones delay the loop.
@@ -72,8 +72,8 @@ class LineWriter:
         name: what to call the sink in messages, such as its path.
 
     Attributes:
-        dropped: lines that were lost because the buffer was full, because they could not be rendered, or
-            because the sink still failed at `close`.
+        dropped: lines that were lost because the buffer was full, or because the sink still failed at
+            `close`.
         write_errors: writes that failed; their lines are kept and tried again.
     """
 
@@ -86,21 +86,21 @@ class LineWriter:
         _writers.add(self)
 
     def _reset(self) -> None:
-        self._pending: deque[PendingLine] = deque()
+        self._pending: deque[str] = deque()
         self._unwritten: list[str] = []
         self._thread: threading.Thread | None = None
         self._hurry = threading.Event()
         self._waiters: list[Future[None]] = []
         self._closing = False
         self._lock = threading.Lock()  # guards thread, waiters, closing and the counters
-        self._pass_lock = threading.Lock()  # held by whoever renders and writes
+        self._pass_lock = threading.Lock()  # held by whoever writes
         self._failing = False
         self._reported = self.dropped
         self._warned: dict[str, float] = {}
 
     # ---- called from any thread ----
 
-    def put(self, line: PendingLine) -> None:
+    def put(self, line: str) -> None:
         """Take a line. Never blocks, never raises."""
         if len(self._pending) >= BUFFER_LIMIT:
             self._drop(1)
@@ -177,7 +177,7 @@ class LineWriter:
         return True
 
     def _pass(self, timeout: float = -1) -> bool:
-        """Render and write what has been put so far; whether a `close` was asked for."""
+        """Write what has been put so far; whether a `close` was asked for."""
         if not self._pass_lock.acquire(timeout=timeout):
             return False
         try:
@@ -201,20 +201,8 @@ class LineWriter:
         """Write what could not be written before, then ``count`` lines of the buffer; stop at an error."""
         while self._write() and count > 0:
             size = min(count, BATCH_LINES)
-            self._render(size)
+            self._unwritten += [self._pending.popleft() for _ in range(size)]
             count -= size
-
-    def _render(self, count: int) -> None:
-        take, lines = self._pending.popleft, self._unwritten
-        for _ in range(count):
-            render, event, span = take()
-            try:
-                lines.append(render(event, span))
-            except Exception:  # an event that breaks its contract costs only its own line
-                self._drop(1)
-                self._warn(
-                    "render", "a log line of task %s could not be rendered", event.task_id, exc_info=True
-                )
 
     def _write(self) -> bool:
         if not self._unwritten:

@@ -23,6 +23,7 @@ from taskflow.exceptions import ConfigurationError
 from taskflow.models import TaskStatus
 from taskflow.observers import writer as writer_module
 from taskflow.observers.base import LEVELS, LifecycleEvent, LogEvent
+from taskflow.observers.chain import LoggerChain
 from taskflow.observers.file import FileLogger, WatchedFile, resolve_path
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -129,15 +130,15 @@ async def test_no_file_is_opened_on_the_calling_thread(tmp_path, monkeypatch):
     assert threading.current_thread() not in threads
 
 
-async def test_an_event_that_breaks_its_contract_costs_only_its_own_line(tmp_path, caplog):
-    logger = FileLogger(tmp_path / "app.log", format="json")
-    await write(logger, "one", 2, "three")  # type: ignore[arg-type]
-    await logger.close()
+async def test_an_event_that_breaks_its_contract_costs_only_its_own_line(tmp_path):
+    chain = LoggerChain([FileLogger(tmp_path / "app.log", format="json")])
+    for message in ("one", 2, "three"):
+        chain.on_log(log_event(message))  # type: ignore[arg-type]
+    await chain.close()
 
     lines = (tmp_path / "app.log").read_text().splitlines()
     assert [json.loads(line)["message"] for line in lines] == ["one", "three"]
-    assert logger.dropped == 1
-    assert "could not be rendered" in caplog.text
+    assert [stats.errors for stats in chain.stats()] == [1]
 
 
 # ---- life ----
