@@ -79,7 +79,9 @@ def test_every_page_opens_on_another_port_when_8000_is_in_use(tmp_path: Path) ->
         except OSError:
             pass  # somebody else's server holds it: all the better
         with demo(tmp_path) as process:
-            addresses = re.findall(r"http://\S+", read_until(process, "Ctrl-C"))
+            printed = read_until(process, "Ctrl-C")
+            addresses = re.findall(r"http://127\.0\.0\.1\S+", printed)
+            assert "OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 make demo" in printed
             assert [address for address in addresses if ":8000/" in address] == []
             assert [address for address in addresses if not httpx.get(address).is_success] == []
 
