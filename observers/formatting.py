@@ -22,16 +22,15 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from json.encoder import encode_basestring as quote  # the C function behind json.dumps
 from operator import attrgetter
 from typing import Any, Literal
 
-from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
-
+from taskflow.clock import rfc3339, utc_second
 from taskflow.models import TaskStatus
 from taskflow.observers.base import LifecycleEvent, LogEvent
 from taskflow.observers.plain import plain
+from taskflow.spans import current_span_ids
 
 __all__ = [
     "FORMATS",
@@ -93,7 +92,7 @@ def text_lifecycle(event: LifecycleEvent) -> str:
 
 
 def _text_line(event: LifecycleEvent | LogEvent, message: str) -> str:
-    line = f"[{event.task_id[:8]}] [{event.func_name}] {_utc_second(event.timestamp)} {message}"
+    line = f"[{event.task_id[:8]}] [{event.func_name}] {utc_second(event.timestamp)} {message}"
     return f"{line}\n" if line.isprintable() else f"{_UNSAFE.sub(_visible, line)}\n"
 
 
@@ -159,9 +158,8 @@ _PLAIN_STATES = {
 
 
 def _json_head(event: LifecycleEvent | LogEvent) -> str:
-    moment = event.timestamp
     return (
-        f'{{"timestamp":"{_utc_second(moment)}.{moment.microsecond:06d}Z","task_id":{quote(event.task_id)},'
+        f'{{"timestamp":"{rfc3339(event.timestamp)}","task_id":{quote(event.task_id)},'
         f'"func_name":{quote(event.func_name)},"attempt":{event.attempt}'
     )
 
@@ -209,11 +207,10 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 
 
 def _ids() -> str:
-    """The ids of the current span."""
-    span = get_current_span().get_span_context()
-    if not span.is_valid:
+    ids = current_span_ids()
+    if ids is None:
         return '"trace_id":null,"span_id":null'
-    return f'"trace_id":"{format_trace_id(span.trace_id)}","span_id":"{format_span_id(span.span_id)}"'
+    return f'"trace_id":"{ids.trace_id}","span_id":"{ids.span_id}"'
 
 
 # ---- one line ----
@@ -242,24 +239,6 @@ def _json_escape(match: re.Match[str]) -> str:
     code = ord(match.group())
     return f"\\\\u{code:04x}" if 0xD800 <= code <= 0xDFFF else f"\\u{code:04x}"
 
-
-class _UtcSecond:
-    """``2026-01-01T12:00:00`` of a moment; lines come many to the second, so the last one is kept."""
-
-    def __init__(self) -> None:
-        self._latest = (datetime.min.replace(tzinfo=UTC), "0001-01-01T00:00:00")
-
-    def __call__(self, moment: datetime) -> str:
-        second, text = self._latest
-        since = moment - second
-        if since.days or since.seconds:
-            second = moment.astimezone(UTC).replace(microsecond=0)
-            text = second.isoformat()[:19]
-            self._latest = (second, text)  # one assignment: writer threads share this
-        return text
-
-
-_utc_second = _UtcSecond()
 
 FORMATS: Mapping[str, LineFormat] = {
     "text": LineFormat(log=text_log, lifecycle=text_lifecycle),

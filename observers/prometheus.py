@@ -7,8 +7,6 @@ from itertools import pairwise
 from math import isfinite
 from typing import Generic, TypeVar
 
-from opentelemetry import trace
-from opentelemetry.context import get_current
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from taskflow.exceptions import ConfigurationError
@@ -32,6 +30,7 @@ from taskflow.metrics.persistence import PersistenceMetrics
 from taskflow.metrics.saturation import SaturationSource
 from taskflow.models import TaskStatus
 from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver
+from taskflow.spans import current_span_ids
 
 __all__ = ["PrometheusObserver"]
 
@@ -208,12 +207,8 @@ class TaskSeries:
 
 def _exemplar() -> dict[str, str] | None:
     """The trace id of the current span, if that is sampled: a trace that nobody keeps explains nothing."""
-    if not get_current():
-        return None  # nobody traces
-    context = trace.get_current_span().get_span_context()
-    if not context.trace_flags.sampled:
-        return None
-    return {"trace_id": trace.format_trace_id(context.trace_id)}
+    ids = current_span_ids()
+    return {"trace_id": ids.trace_id} if ids is not None and ids.sampled else None
 
 
 def _check_buckets(buckets: Sequence[float]) -> tuple[float, ...]:

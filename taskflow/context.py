@@ -8,11 +8,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from opentelemetry import trace
-
 from taskflow.checks import check_choice
-from taskflow.models import TaskRecord, utcnow
+from taskflow.clock import utcnow
+from taskflow.models import TaskRecord
 from taskflow.observers.base import LEVELS, Level, LogEvent
+from taskflow.spans import current_span_ids
 
 __all__ = ["TaskContext", "TaskLogFilter", "get_task_context", "task_log"]
 
@@ -75,7 +75,8 @@ def task_log(message: str, *, level: Level = "info", **extra: Any) -> None:
     Raises:
         ConfigurationError: the level is unknown (a `ValueError`).
     """
-    check_choice("level", level, LEVELS)
+    if level not in LEVELS:  # check_choice alone would be a call more on the hot path
+        check_choice("level", level, LEVELS)
     current = _current.get()
     if current is None:
         logger.log(
@@ -111,7 +112,7 @@ class TaskLogFilter(logging.Filter):
         record.task_id = task.task_id if task else "-"
         record.task_name = task.func_name if task else "-"
         record.task_attempt = task.attempt if task else "-"
-        span = trace.get_current_span().get_span_context()
-        record.trace_id = trace.format_trace_id(span.trace_id) if span.is_valid else "-"
-        record.span_id = trace.format_span_id(span.span_id) if span.is_valid else "-"
+        ids = current_span_ids()
+        record.trace_id = ids.trace_id if ids else "-"
+        record.span_id = ids.span_id if ids else "-"
         return True

@@ -6,11 +6,12 @@ import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from taskflow.checks import check_bool, check_int, check_seconds, check_text
+from taskflow.clock import utcnow
 
 __all__ = ["TERMINAL", "TRANSITIONS", "TaskConfig", "TaskRecord", "TaskStatus"]
 
@@ -98,11 +99,6 @@ class TaskConfig:
 
 MAX_DELAY = 10 * 365 * 86400.0
 """Ten years in seconds: an exponential backoff that overflows must still be a number to wait for."""
-
-
-def utcnow() -> datetime:
-    """The time now, aware, UTC."""
-    return datetime.now(UTC)
 
 
 @dataclass(slots=True, eq=False)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from taskflow.checks import check_int
+from taskflow.clock import rfc3339
 from taskflow.exceptions import InvalidTransitionError
 from taskflow.models import TRANSITIONS, TaskRecord, TaskStatus
 from taskflow.observers.base import LifecycleEvent, LogEvent
@@ -288,8 +289,7 @@ class TaskStore:
 
     def log(self, event: LogEvent) -> None:
         """Keep a `task_log` line on its record and publish it."""
-        moment = event.timestamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self.append_log(event.task_id, f"{moment} {event.level.upper()} {event.message}")
+        self.append_log(event.task_id, f"{rfc3339(event.timestamp)} {event.level.upper()} {event.message}")
         if self._stream.active:
             self._stream.log(event)
 

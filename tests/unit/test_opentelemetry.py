@@ -23,8 +23,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
+from taskflow.clock import utcnow
 from taskflow.exceptions import ConfigurationError
-from taskflow.models import TERMINAL, TRANSITIONS, TaskStatus, utcnow
+from taskflow.models import TERMINAL, TRANSITIONS, TaskStatus
 from taskflow.observers.base import Level, LifecycleEvent, LogEvent
 from taskflow.observers.chain import LoggerChain
 from taskflow.observers.opentelemetry import OpenTelemetryObserver

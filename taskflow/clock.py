@@ -1,0 +1,36 @@
+"""Moments in UTC, and how they are written."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+__all__ = ["rfc3339", "utc_second", "utcnow"]
+
+
+def utcnow() -> datetime:
+    """The time now, aware, UTC."""
+    return datetime.now(UTC)
+
+
+class _UtcSecond:
+    """``2026-01-01T12:00:00`` of a moment; lines come many to the second, so the last one is kept."""
+
+    def __init__(self) -> None:
+        self._latest = (datetime.min.replace(tzinfo=UTC), "0001-01-01T00:00:00")
+
+    def __call__(self, moment: datetime) -> str:
+        second, text = self._latest
+        since = moment - second
+        if since.days or since.seconds:
+            second = moment.astimezone(UTC).replace(microsecond=0)
+            text = second.isoformat()[:19]
+            self._latest = (second, text)  # one assignment: threads share this
+        return text
+
+
+utc_second = _UtcSecond()
+
+
+def rfc3339(moment: datetime) -> str:
+    """``2026-01-01T12:00:00.123456Z``: RFC 3339 with microseconds, for a fraction of `isoformat`'s cost."""
+    return f"{utc_second(moment)}.{moment.microsecond:06d}Z"

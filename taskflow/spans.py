@@ -1,0 +1,49 @@
+"""The ids of the current OpenTelemetry span, as they are written into lines, records and exemplars."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from opentelemetry.context import get_current
+from opentelemetry.trace import SpanContext, format_span_id, format_trace_id, get_current_span
+
+__all__ = ["SpanIds", "current_span_ids"]
+
+
+class SpanIds(NamedTuple):
+    """A span's ids in lowercase hex, as in W3C Trace Context, and whether its trace is sampled."""
+
+    trace_id: str
+    span_id: str
+    sampled: bool
+
+
+class _CurrentSpanIds:
+    """The ids of the span that is current; those of the last span that was asked for are kept, because
+    several observers ask for every event.
+    """
+
+    def __init__(self) -> None:
+        self._latest: tuple[SpanContext | None, SpanIds | None] = (None, None)
+
+    def __call__(self) -> SpanIds | None:
+        current = get_current()
+        if not current:
+            return None  # nobody traces
+        span = get_current_span(current).get_span_context()
+        known, ids = self._latest
+        if span is not known:
+            ids = _ids(span)
+            self._latest = (span, ids)  # one assignment: threads share this
+        return ids
+
+
+def _ids(span: SpanContext) -> SpanIds | None:
+    if not span.is_valid:
+        return None
+    trace_id, span_id = format_trace_id(span.trace_id), format_span_id(span.span_id)
+    return SpanIds(trace_id, span_id, span.trace_flags.sampled)
+
+
+current_span_ids = _CurrentSpanIds()
+"""Call it: the ids of the current span, or ``None`` without a valid one."""
