@@ -12,7 +12,11 @@ def test_now_is_aware_and_in_utc() -> None:
     assert utcnow().utcoffset() == timedelta(0)
 
 
-@given(st.lists(st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC)), min_size=1))
+# hypothesis wants its bounds naive
+moments_in_utc = st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+
+
+@given(st.lists(moments_in_utc, min_size=1))
 def test_every_moment_is_written_as_itself_whatever_was_written_before(moments: list[datetime]) -> None:
     assert [rfc3339(moment) for moment in moments] == [
         moment.strftime(f"{moment.year:04d}-%m-%dT%H:%M:%S.%fZ") for moment in moments
