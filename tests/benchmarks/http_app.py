@@ -9,6 +9,8 @@ from fastapi import BackgroundTasks, Depends, FastAPI
 
 from taskflow import ManagedBackgroundTasks, TaskManager
 
+SYSTEM = os.environ.get("BENCH_SYSTEM", "bare")
+
 app = FastAPI()
 manager = TaskManager()
 
@@ -18,14 +20,23 @@ async def noop() -> None:
     """Nothing."""
 
 
-if os.environ.get("BENCH_SYSTEM") == "taskflow":
+if SYSTEM == "depends":
     manager.init_app(app)
 
     @app.post("/")
-    async def managed(
+    async def depends(
         tasks: Annotated[ManagedBackgroundTasks, Depends(manager.get_tasks)],
     ) -> dict[str, str]:
-        """Add a managed task."""
+        """Add a managed task, injected by a dependency."""
+        return {"task": tasks.add_task(noop)}
+
+elif SYSTEM == "install":
+    manager.init_app(app)
+    manager.install(app)
+
+    @app.post("/")
+    async def installed(tasks: ManagedBackgroundTasks) -> dict[str, str]:
+        """Add a managed task, injected by annotation."""
         return {"task": tasks.add_task(noop)}
 
 else:
