@@ -40,7 +40,7 @@ class LifecycleEvent:
         retries_used: retries that have been started or scheduled so far.
         max_retries: retries that the task may use.
         duration: seconds since the first start; on terminal states of a task that started.
-        attempt_duration: seconds of this attempt; on RETRYING and terminal states that end an attempt.
+        attempt_duration: seconds of this attempt; on every state that ends one.
         queue_duration: seconds from creation to the first start; on the first RUNNING.
         slot_wait: seconds waited for a slot or a thread; on RUNNING.
         pool: which of the two: ``async`` (a slot) or ``thread``; on RUNNING.

@@ -28,7 +28,7 @@ class Dispatcher:
     @property
     def started(self) -> bool:
         """Whether there is a loop of the manager's to run things on."""
-        return self._loop is not None and not self._loop.is_closed()
+        return self._loop is not None and self._loop.is_running()
 
     def start(self) -> None:
         """Adopt the running loop, and set going what was parked until there was one."""

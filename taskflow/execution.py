@@ -163,7 +163,7 @@ class Executor:
         if not self._begin(execution, self._threads.name, waited):
             return
         try:
-            execution.entry.func(*execution.args, **execution.kwargs)
+            _refuse_coroutine(execution.entry.func(*execution.args, **execution.kwargs))
         except BaseException as exc:  # a thread has nobody to raise to
             self._failed(execution, exc)
         else:
@@ -320,6 +320,13 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def _refuse_coroutine(result: object) -> None:
+    """A sync function that only makes a coroutine, such as a lambda, has done nothing yet."""
+    if asyncio.iscoroutine(result):
+        result.close()
+        raise TypeError("it returned a coroutine that nobody would await: make it an async def")
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -284,7 +284,7 @@ class TaskManager:
 
     async def startup(self) -> None:
         """Start the observers, and dispatch what was enqueued before; does nothing if started."""
-        if self._loop is not None and not self._loop.is_closed():
+        if self._loop is not None and self._loop.is_running():
             return
         self._loop = asyncio.get_running_loop()
         self._stopping = None

@@ -869,3 +869,20 @@ async def test_a_cancellation_from_outside_is_not_lost_where_a_function_swallowe
     await asyncio.wait({host})
 
     assert host.cancelled()
+
+
+def test_a_sync_function_that_only_makes_a_coroutine_fails_instead_of_doing_nothing():
+    manager = TaskManager(handle_signals=False)
+
+    async def send(address: str):
+        raise AssertionError(address)
+
+    async def life():
+        task_id = manager.enqueue(lambda: send("ada@example.com"))
+        await manager.drain()
+        return task_id
+
+    task_id = asyncio.run(life())
+
+    assert FAILED == status_of(manager, task_id)
+    assert "it returned a coroutine that nobody would await" in (manager.store.get(task_id).error or "")

@@ -324,3 +324,23 @@ async def test_detached_tasks_run_outside_of_the_request_in_order():
         await manager.drain()
 
     assert ["response over", "first", "second"] == order
+
+
+def test_a_manager_that_was_left_on_an_abandoned_loop_starts_on_the_next_one():
+    manager = TaskManager(handle_signals=False)
+    abandoned = asyncio.new_event_loop()
+    abandoned.run_until_complete(manager.startup())
+
+    async def life() -> str:
+        async with manager:
+            task_id = manager.enqueue(asyncio.sleep, 0)
+            await manager.drain()
+            return task_id
+
+    try:
+        task_id = asyncio.run(life())
+        record = manager.store.get(task_id)
+        assert record is not None
+        assert "success" == record.status
+    finally:
+        abandoned.close()
