@@ -6,13 +6,12 @@ import json
 import os
 import socket
 import subprocess
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -20,10 +19,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-T = TypeVar("T")
-
-PATIENCE = 30.0
-"""Seconds until something that should have happened counts as missing."""
+from tests.processes import PATIENCE, eventually
 
 # Every listener that all-in-one opens: a port that is not given here is a fixed one.
 LISTENERS = {
@@ -120,18 +116,7 @@ class Jaeger:
         provider.add_span_processor(SimpleSpanProcessor(exporter))
         provider.get_tracer("tests").start_span("sentinel").end()
         provider.shutdown()
-        eventually(lambda: self.traces(service) or None)
-
-
-def eventually(found: Callable[[], T | None]) -> T:
-    """The first result of ``found`` that is not ``None``."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        result = found()
-        if result is not None:
-            return result
-        time.sleep(0.05)
-    raise AssertionError(f"nothing within {PATIENCE:g} s")
+        eventually(lambda: self.traces(service))
 
 
 @contextmanager
@@ -147,7 +132,7 @@ def running_jaeger(binary: Path, folder: Path) -> Iterator[Jaeger]:
         subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT) as process,
     ):
         try:
-            eventually(lambda: (process.poll() is not None or jaeger.is_ready()) or None)
+            eventually(lambda: process.poll() is not None or jaeger.is_ready())
             assert process.poll() is None, (folder / "jaeger.log").read_text()
             yield jaeger
         finally:

@@ -22,17 +22,24 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[1]
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds until something that should have happened counts as missing."""
 
 
-def eventually(found: Callable[[], T]) -> T:
+def eventually(found: Callable[[], T | None]) -> T:
     """The first result of ``found`` that is true."""
     deadline = time.monotonic() + PATIENCE
     while not (result := found()):
         assert time.monotonic() < deadline, f"still {result!r} after {PATIENCE:g} s"
         time.sleep(0.02)
     return result
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,16 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
-T = TypeVar("T")
-
-ROOT = Path(__file__).parents[1]
-
-PATIENCE = 60.0
-"""Seconds until something that should have happened counts as missing."""
+from tests.processes import PATIENCE, ROOT, eventually, free_port
 
 SCRAPE_INTERVAL = "250ms"
 
@@ -79,17 +73,6 @@ class Prometheus:
         answer = httpx.get(f"{self.url}/api/v1/{path}", params=params)
         answer.raise_for_status()
         return answer.json()["data"]
-
-
-def eventually(found: Callable[[], T | None]) -> T:
-    """The first result of ``found`` that is true."""
-    deadline = time.monotonic() + PATIENCE
-    result = found()
-    while not result:
-        assert time.monotonic() < deadline, f"still {result!r} after {PATIENCE:g} s"
-        time.sleep(0.05)
-        result = found()
-    return result
 
 
 @contextmanager
@@ -156,10 +139,3 @@ def running(
             process.wait(PATIENCE)
         finally:
             process.kill()
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

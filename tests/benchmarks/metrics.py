@@ -25,7 +25,7 @@ from prometheus_client import CollectorRegistry
 from taskflow import LifecycleEvent, ManagedBackgroundTasks, PrometheusObserver, TaskManager, TaskStatus
 from taskflow.metrics import mount_metrics
 from tests.benchmarks.table import Rates, heading, measure
-from tests.prometheus import free_port
+from tests.processes import free_port
 
 TASKS = 5_000
 ROUNDS = 15

@@ -17,7 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.jaeger import PATIENCE, Jaeger, JaegerSpan, Trace, eventually, running_jaeger
+from tests.jaeger import Jaeger, JaegerSpan, Trace, running_jaeger
+from tests.processes import PATIENCE, eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +44,7 @@ class Shop:
         return str(answer.json())
 
     def wait_for(self, task_id: str, status: str) -> None:
-        eventually(lambda: httpx.get(f"{self.url}/status/{task_id}").json() == status or None)
+        eventually(lambda: httpx.get(f"{self.url}/status/{task_id}").json() == status)
 
     def stop(self) -> None:
         """SIGTERM; returns when the process has ended, and Jaeger has stored what it sent."""

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from taskflow.metrics import CATALOGUE
-from tests.prometheus import PATIENCE, Prometheus, eventually, running_app, running_prometheus
+from tests.processes import PATIENCE, eventually
+from tests.prometheus import Prometheus, running_app, running_prometheus
 
 TOKEN = "scrape me"
 

@@ -22,7 +22,8 @@ from taskflow.metrics.instruments import MemoryInstruments
 from taskflow.metrics.labels import BoundedLabel
 from taskflow.metrics.multiprocess import SaturationMirror, forget_dead_processes
 from taskflow.metrics.saturation import Reading, Saturation
-from tests.prometheus import PATIENCE, eventually, running_app
+from tests.processes import PATIENCE, eventually
+from tests.prometheus import running_app
 
 WORKERS = 4
 
