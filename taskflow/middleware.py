@@ -106,7 +106,8 @@ class TaskflowMiddleware:
 
         async def noting_send(message: Message) -> None:
             await send(message)
-            request.note(message)
+            if request.tasks:  # other requests pay nothing
+                request.note(message)
 
         token = _request.set(request)
         raised = True
