@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from taskflow.running import cancellations
+
 Handler = Callable[[Any], Awaitable[None]]
 
 UNWIND = 0.5
@@ -75,7 +77,7 @@ class Mailbox:
         self._worker = self._loop.create_task(self._work(), context=contextvars.Context())
 
     async def _work(self) -> None:
-        while _cancellations() == 0:  # a handler may swallow one
+        while cancellations() == 0:  # a handler may swallow one
             await self._deliver_all()
             self._wakeup.clear()
             self._idle = True
@@ -84,8 +86,8 @@ class Mailbox:
             self._idle = False
 
     async def _deliver_all(self) -> None:
-        before = _cancellations()
-        while self._queue and _cancellations() == before:
+        before = cancellations()
+        while self._queue and cancellations() == before:
             handler, event = self._queue.popleft()
             if handler is None:
                 event.set()
@@ -94,7 +96,7 @@ class Mailbox:
             try:
                 await handler(event)
             except HANDLER_ERRORS as exc:
-                if isinstance(exc, asyncio.CancelledError) and _cancellations() > before:
+                if isinstance(exc, asyncio.CancelledError) and cancellations() > before:
                     raise
                 self._on_error(exc)
             self._delivering = False
@@ -127,9 +129,3 @@ class Mailbox:
         self._worker = self._loop = None
         self._idle = self._delivering = False
         return left
-
-
-def _cancellations() -> int:
-    """How often the asyncio task that runs now was asked to cancel."""
-    task = asyncio.current_task()
-    return 0 if task is None else task.cancelling()

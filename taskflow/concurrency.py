@@ -92,7 +92,8 @@ class SlotPool:
         # see several, one after the other (a TestClient makes one for each run).
         loop = asyncio.get_running_loop()
         if self._semaphore is None or self._loop is not loop:
-            self._semaphore, self._loop = asyncio.Semaphore(self.size or 1), loop
+            assert self.size is not None  # without a limit, `acquire_nowait` has given a slot
+            self._semaphore, self._loop = asyncio.Semaphore(self.size), loop
         return self._semaphore
 
 

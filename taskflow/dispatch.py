@@ -7,7 +7,8 @@ import contextvars
 from collections import deque
 from collections.abc import Iterable
 
-from taskflow.execution import Execution, Executor, running_loop
+from taskflow.execution import Execution, Executor
+from taskflow.running import running_loop
 
 __all__ = ["Dispatcher", "Lane"]
 

@@ -29,6 +29,7 @@ from taskflow.exceptions import (
 )
 from taskflow.models import TaskRecord, TaskStatus, qualified_name
 from taskflow.registry import TaskEntry
+from taskflow.running import running_loop
 from taskflow.stepping import Steered
 from taskflow.store import Failure, TaskStore
 
@@ -312,14 +313,6 @@ class Executor:
         for waiter in self._idle_waiters:
             waiter.get_loop().call_soon_threadsafe(_wake, waiter)
         self._idle_waiters.clear()
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The loop that runs in this thread, or ``None``."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _refuse_coroutine(result: object) -> None:

@@ -14,6 +14,8 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from taskflow.running import cancellations
+
 __all__ = ["Steered"]
 
 T = TypeVar("T")
@@ -53,7 +55,7 @@ class Steered:
 
         To be asked on that task, after a `asyncio.CancelledError`.
         """
-        return self._cancellations is not None and _cancellations() > self._cancellations
+        return self._cancellations is not None and cancellations() > self._cancellations
 
     @types.coroutine
     def step_in(self, context: Context, coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
@@ -72,7 +74,7 @@ class Steered:
             if self._cancellations is None:
                 # Not always zero: what ran before may have left the count raised, as an
                 # asyncio.TaskGroup with a failing child does before Python 3.13.
-                self._cancellations = _cancellations()
+                self._cancellations = cancellations()
             step = coroutine.throw
             try:
                 value = yield future
@@ -92,9 +94,3 @@ class Steered:
                 with contextlib.suppress(RuntimeError):  # it ignores even that
                     context.run(coroutine.close)
                 raise asyncio.CancelledError
-
-
-def _cancellations() -> int:
-    """How often the asyncio task that runs now was asked to cancel."""
-    host = asyncio.current_task()
-    return 0 if host is None else host.cancelling()
