@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from taskflow import observers
+from taskflow import backends, observers
+from taskflow.backend import SnapshotBackend
 from taskflow.background import ManagedBackgroundTasks
 from taskflow.context import TaskContext, TaskLogFilter, get_task_context, task_log
 from taskflow.exceptions import (
+    BackendError,
+    BackendFormatError,
+    BackendUnavailableError,
+    CommitError,
     ConfigurationError,
     DecryptionError,
     DuplicateTaskNameError,
@@ -37,6 +42,10 @@ from taskflow.store import TaskStore
 from taskflow.version import __version__
 
 __all__ = [
+    "BackendError",
+    "BackendFormatError",
+    "BackendUnavailableError",
+    "CommitError",
     "ConfigurationError",
     "DecryptionError",
     "DuplicateTaskNameError",
@@ -51,7 +60,11 @@ __all__ = [
     "NotAvailableYetError",
     "OpenTelemetryObserver",
     "PersistenceRequiredError",
+    "PostgresBackend",
     "PrometheusObserver",
+    "RedisBackend",
+    "SnapshotBackend",
+    "SqliteBackend",
     "StdoutLogger",
     "TaskArgumentError",
     "TaskConfig",
@@ -76,4 +89,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in ("OpenTelemetryObserver", "PrometheusObserver"):
         return getattr(observers, name)
+    if name in ("PostgresBackend", "RedisBackend", "SqliteBackend"):
+        return getattr(backends, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

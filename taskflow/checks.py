@@ -59,3 +59,19 @@ def check_text(parameter: str, value: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ConfigurationError(parameter, value, "must be text that is not empty")
     return value
+
+
+def check_storable(parameter: str, value: str) -> str:
+    """Return ``value`` if every database takes it as text: no NUL, no lone surrogates."""
+    if "\0" in value or not is_utf8(value):
+        raise ConfigurationError(parameter, value, "must be text without NUL and lone surrogates")
+    return value
+
+
+def is_utf8(text: str) -> bool:
+    """Whether the text can be encoded: lone surrogates cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -11,6 +11,10 @@
     ├── PersistenceRequiredError             persist=True and no backend
     ├── ManagerClosedError (RuntimeError)    enqueued after the shutdown began
     ├── InvalidTransitionError               the state machine has no such arrow
+    ├── BackendError                         an operation of the backend failed
+    │   ├── BackendUnavailableError          it may work later: the server is away, the disk is full
+    │   └── BackendFormatError               it never will: foreign, damaged or newer data
+    ├── CommitError                          the write-ahead of a persist=True task failed
     ├── TaskNotFoundError (LookupError)
     ├── TaskFinishedError                    cancel of a task that has ended
     └── TaskNotCancellableError              cancel of a sync function that has started
@@ -19,6 +23,10 @@
 from __future__ import annotations
 
 __all__ = [
+    "BackendError",
+    "BackendFormatError",
+    "BackendUnavailableError",
+    "CommitError",
     "ConfigurationError",
     "DecryptionError",
     "DuplicateTaskNameError",
@@ -140,6 +148,45 @@ class InvalidTransitionError(TaskflowError):
         self.current = current
         self.wanted = wanted
         super().__init__(f"task {task_id}: no transition from {current} to {wanted}")
+
+
+class BackendError(TaskflowError):
+    """An operation of a snapshot backend failed.
+
+    Attributes:
+        backend: kind of the backend: ``sqlite``, ``postgres`` ...
+        reason: what went wrong, in words.
+    """
+
+    def __init__(self, backend: str, reason: str) -> None:
+        self.backend = backend
+        self.reason = reason
+        super().__init__(f"{backend}: {reason}")
+
+
+class BackendUnavailableError(BackendError):
+    """The backend cannot be used now, and may work later: trying again makes sense."""
+
+
+class BackendFormatError(BackendError):
+    """What the backend found is not Taskflow's, is damaged, or was written by a newer version.
+
+    Trying again does not help; nothing was changed.
+    """
+
+
+class CommitError(TaskflowError):
+    """A ``persist=True`` task was not written ahead: it is cancelled and will not run.
+
+    Attributes:
+        task_id: the task.
+        reason: why, in words.
+    """
+
+    def __init__(self, task_id: str, reason: str) -> None:
+        self.task_id = task_id
+        self.reason = reason
+        super().__init__(f"task {task_id} was not stored and will not run: {reason}")
 
 
 class TaskNotFoundError(TaskflowError, LookupError):

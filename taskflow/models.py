@@ -13,7 +13,7 @@ from typing import Any
 from taskflow.checks import check_bool, check_int, check_seconds, check_text
 from taskflow.clock import utcnow
 
-__all__ = ["TERMINAL", "TRANSITIONS", "TaskConfig", "TaskRecord", "TaskStatus"]
+__all__ = ["TERMINAL", "TRANSITIONS", "FailedAttempt", "TaskConfig", "TaskRecord", "TaskStatus"]
 
 
 class TaskStatus(StrEnum):
@@ -101,6 +101,23 @@ MAX_DELAY = 10 * 365 * 86400.0
 """Ten years in seconds: an exponential backoff that overflows must still be a number to wait for."""
 
 
+@dataclass(slots=True)
+class FailedAttempt:
+    """An attempt that failed and was followed by another one.
+
+    Attributes:
+        started_at, ended_at: when; aware, UTC.
+        error, error_type: text and qualified class name of its exception.
+        next_delay: seconds that the next attempt had to wait.
+    """
+
+    started_at: datetime
+    ended_at: datetime
+    error: str
+    error_type: str
+    next_delay: float
+
+
 @dataclass(slots=True, eq=False)
 class TaskRecord:
     """What is known of one task. Only `TaskStore` changes it.
@@ -125,6 +142,13 @@ class TaskRecord:
         registered: whether the function was registered with ``@task_manager.task()``.
         code_function: ``module.qualname`` of the function.
         trace_context: what observers asked to remember over a restart.
+        durable: whether it was written ahead (``persist=True``), so that it survives a crash.
+        duplicate_of: id of the task that held its idempotency key first, on another instance.
+        attempt_started: when the latest attempt started.
+        failed_attempts: the attempts that were followed by another one, oldest first.
+        next_attempt_at: when the next attempt is due, while it is RETRYING.
+        payload: the encoded arguments, where a restart may need them and they are not encrypted.
+        rescues: how often its process died in the middle of it.
     """
 
     task_id: str
@@ -150,6 +174,13 @@ class TaskRecord:
     registered: bool = False
     code_function: str | None = None
     trace_context: dict[str, str] | None = None
+    durable: bool = False
+    duplicate_of: str | None = None
+    attempt_started: datetime | None = None
+    failed_attempts: list[FailedAttempt] | None = None
+    next_attempt_at: datetime | None = None
+    payload: bytes | None = field(default=None, repr=False)
+    rescues: int = 0
 
     # For the store only: durations are measured on the monotonic clock, so that a
     # step of the wall clock never makes one negative.
@@ -194,7 +225,22 @@ class TaskRecord:
             "tags": dict(self.tags),
             "retry_of": self.retry_of,
             "reason": self.reason,
+            "durable": self.durable,
+            "duplicate_of": self.duplicate_of,
+            "attempt_started": _isoformat(self.attempt_started),
+            "failed_attempts": [_attempt_dict(attempt) for attempt in self.failed_attempts or ()],
+            "next_attempt_at": _isoformat(self.next_attempt_at),
         }
+
+
+def _attempt_dict(attempt: FailedAttempt) -> dict[str, Any]:
+    return {
+        "started_at": _isoformat(attempt.started_at),
+        "ended_at": _isoformat(attempt.ended_at),
+        "error": attempt.error,
+        "error_type": attempt.error_type,
+        "next_delay": attempt.next_delay,
+    }
 
 
 def _isoformat(moment: datetime | None) -> str | None:

@@ -1,0 +1,31 @@
+"""The backends: each a file, all held to the contract in `taskflow.backend` by one test suite."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from taskflow.backends.memory import MemoryBackend
+
+if TYPE_CHECKING:
+    from taskflow.backends.postgres import PostgresBackend
+    from taskflow.backends.redis import RedisBackend
+    from taskflow.backends.sqlite import SqliteBackend
+
+__all__ = ["MemoryBackend", "PostgresBackend", "RedisBackend", "SqliteBackend"]
+
+
+def __getattr__(name: str) -> Any:
+    # Their drivers are extras: imported when they are asked for.
+    if name == "PostgresBackend":
+        from taskflow.backends.postgres import PostgresBackend
+
+        return PostgresBackend
+    if name == "RedisBackend":
+        from taskflow.backends.redis import RedisBackend
+
+        return RedisBackend
+    if name == "SqliteBackend":
+        from taskflow.backends.sqlite import SqliteBackend
+
+        return SqliteBackend
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

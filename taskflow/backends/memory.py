@@ -1,0 +1,129 @@
+"""Rows in the memory of the process: for tests, and for several managers of one process."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import ClassVar
+
+from taskflow.backend import APPLIED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
+from taskflow.models import TERMINAL, TaskStatus
+from taskflow.query import Cursor, TaskQuery, microseconds
+from taskflow.rows import RELEASED, TaskRow, to_record
+
+__all__ = ["MemoryBackend"]
+
+
+class MemoryBackend(SnapshotBackend):
+    """Keeps everything that a database would, for as long as the object lives.
+
+    Also the plainest reading of the contract: what the other backends do, without their database.
+    """
+
+    kind: ClassVar[str] = "memory"
+
+    def __init__(self) -> None:
+        self._rows: dict[str, TaskRow] = {}
+        self._leases: dict[str, float] = {}
+
+    async def open(self) -> None:
+        """Nothing is needed."""
+
+    async def close(self) -> None:
+        """Everything is kept."""
+
+    async def save(self, rows: Sequence[TaskRow]) -> None:
+        for row in rows:
+            stored = self._rows.get(row.task_id)
+            if stored is None or not stored.durable or (stored.owner is None and stored.status is row.status):
+                self._rows[row.task_id] = replace(row)
+
+    async def get(self, task_id: str) -> TaskRow | None:
+        return self._rows.get(task_id)
+
+    async def find(self, query: TaskQuery) -> list[TaskRow]:
+        found = [row for row in self._rows.values() if query.matches(to_record(row))]
+        return sorted(found, key=_place, reverse=True)[: query.limit]
+
+    async def count(self) -> dict[TaskStatus, StatusTotal]:
+        durations: dict[TaskStatus, list[float | None]] = defaultdict(list)
+        for row in self._rows.values():
+            durations[row.status].append(row.duration)
+        return {status: _total(values) for status, values in durations.items()}
+
+    async def prune(self, before: datetime, limit: int = 10_000) -> int:
+        moment = microseconds(before)
+        old = [row.task_id for row in self._rows.values() if row.ended is not None and row.ended < moment]
+        for task_id in old[:limit]:
+            del self._rows[task_id]
+        return len(old[:limit])
+
+    async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
+        return [self._apply(change) for change in changes]
+
+    def _apply(self, change: Change) -> Outcome:
+        row, stored = change.row, self._rows.get(change.row.task_id)
+        if stored is None:
+            return self._insert(row) if change.expected is None else LOST
+        if change.expected == (stored.owner, stored.status):
+            kept = {name: getattr(stored, name) for name in ("created", "func_name", "labels", "encrypted")}
+            self._rows[row.task_id] = replace(row, payload=stored.payload, **kept)
+            return APPLIED
+        if (row.owner, row.status) == (stored.owner, stored.status):
+            return APPLIED
+        return LOST if change.expected is not None else Outcome(applied=False, holder=row.task_id)
+
+    def _insert(self, row: TaskRow) -> Outcome:
+        if row.held_key is not None:
+            for other in self._rows.values():
+                if other.held_key == row.held_key:
+                    return Outcome(applied=False, holder=other.task_id)
+        self._rows[row.task_id] = replace(row)
+        return APPLIED
+
+    async def claimable(
+        self, names: Collection[str], limit: int, *, after: Cursor | None = None
+    ) -> list[TaskRow]:
+        found = (row for row in self._ownerless() if not _can_run(row) or row.func_name in names)
+        return sorted((row for row in found if after is None or row.cursor > after), key=_place)[:limit]
+
+    async def unclaimable(self, names: Collection[str]) -> dict[str, int]:
+        rows = (row for row in self._ownerless() if _can_run(row) and row.func_name not in names)
+        return dict(Counter(row.func_name for row in rows))
+
+    def _ownerless(self) -> Iterator[TaskRow]:
+        now = time.monotonic()
+        lasting = {token for token, until in self._leases.items() if until > now}
+        return (r for r in self._rows.values() if r.status not in TERMINAL and r.owner not in lasting)
+
+    async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
+        self._leases[token] = time.monotonic() + seconds
+        for row in self._rows.values():
+            if previous is not None and row.owner == previous:
+                row.owner = token
+
+    async def renew(self, token: str, seconds: float) -> bool:
+        now = time.monotonic()
+        if self._leases.get(token, now) <= now:
+            return False
+        self._leases[token] = now + seconds
+        return True
+
+    async def release(self, token: str) -> None:
+        self._leases.pop(token, None)
+
+
+def _place(row: TaskRow) -> Cursor:
+    return row.cursor
+
+
+def _can_run(row: TaskRow) -> bool:
+    return row.durable or row.owner == RELEASED
+
+
+def _total(durations: Sequence[float | None]) -> StatusTotal:
+    timed = [seconds for seconds in durations if seconds is not None]
+    return StatusTotal(len(durations), len(timed), sum(timed))
