@@ -9,6 +9,7 @@ from taskflow.backend import SnapshotBackend
 from taskflow.background import ManagedBackgroundTasks
 from taskflow.context import TaskContext, TaskLogFilter, get_task_context, task_log
 from taskflow.exceptions import (
+    ArgumentsNotKeptError,
     BackendError,
     BackendFormatError,
     BackendUnavailableError,
@@ -16,6 +17,7 @@ from taskflow.exceptions import (
     ConfigurationError,
     DecryptionError,
     DuplicateTaskNameError,
+    FunctionNotRegisteredError,
     InvalidTransitionError,
     ManagerClosedError,
     NotAvailableYetError,
@@ -25,6 +27,7 @@ from taskflow.exceptions import (
     TaskflowError,
     TaskNotCancellableError,
     TaskNotFoundError,
+    TaskNotRetryableError,
 )
 from taskflow.manager import TaskManager
 from taskflow.models import TaskConfig, TaskRecord, TaskStatus
@@ -42,6 +45,7 @@ from taskflow.store import TaskStore
 from taskflow.version import __version__
 
 __all__ = [
+    "ArgumentsNotKeptError",
     "BackendError",
     "BackendFormatError",
     "BackendUnavailableError",
@@ -50,6 +54,7 @@ __all__ = [
     "DecryptionError",
     "DuplicateTaskNameError",
     "FileLogger",
+    "FunctionNotRegisteredError",
     "InMemoryLogger",
     "InvalidTransitionError",
     "LifecycleEvent",
@@ -74,6 +79,7 @@ __all__ = [
     "TaskManager",
     "TaskNotCancellableError",
     "TaskNotFoundError",
+    "TaskNotRetryableError",
     "TaskObserver",
     "TaskRecord",
     "TaskRegistry",

@@ -7,17 +7,14 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from taskflow.encryption import encrypt
+from taskflow.arguments import ArgumentKeeper
 from taskflow.exceptions import ConfigurationError, ManagerClosedError, PersistenceRequiredError
 from taskflow.execution import Execution, Executor
 from taskflow.models import TaskRecord, TaskStatus
 from taskflow.registry import TaskRegistry
 from taskflow.store import TaskStore
-
-if TYPE_CHECKING:
-    from cryptography.fernet import Fernet, MultiFernet
 
 __all__ = ["Enqueuer"]
 
@@ -34,13 +31,13 @@ class Enqueuer:
         registry: TaskRegistry,
         store: TaskStore,
         executor: Executor,
-        fernet: Fernet | MultiFernet | None = None,
+        arguments: ArgumentKeeper,
     ) -> None:
         self.closed = False
         self._registry = registry
         self._store = store
         self._executor = executor
-        self._fernet = fernet
+        self._arguments = arguments
 
     def enqueue(
         self,
@@ -51,6 +48,7 @@ class Enqueuer:
         idempotency_key: str | None = None,
         tags: Mapping[str, str] | None = None,
         retry_of: str | None = None,
+        task_id: str | None = None,
     ) -> tuple[str, Execution | None]:
         """Create the task, and return its id and what will run it.
 
@@ -70,7 +68,7 @@ class Enqueuer:
         if entry.config.persist:
             raise PersistenceRequiredError(entry.name)
         record = TaskRecord(
-            new_task_id(),
+            task_id or new_task_id(),
             entry.name,
             TaskStatus.PENDING,
             args,
@@ -85,9 +83,7 @@ class Enqueuer:
             record.idempotency_key = _checked_key(idempotency_key)
         if tags is not None:
             record.tags = _checked_tags(tags)
-        if self._fernet is not None:
-            record.encrypted_payload = encrypt(self._fernet, entry.codec.encode(args, kwargs))
-            record.args, record.kwargs = (), {}
+        self._arguments.keep(record, entry, args, kwargs)
         holder = self._store.add(record)
         if holder is not record:
             return holder.task_id, None

@@ -17,12 +17,16 @@
     ├── CommitError                          the write-ahead of a persist=True task failed
     ├── TaskNotFoundError (LookupError)
     ├── TaskFinishedError                    cancel of a task that has ended
+    ├── TaskNotRetryableError                retry of a task that may still succeed, or has
+    ├── FunctionNotRegisteredError           no function has the name of a stored task
+    ├── ArgumentsNotKeptError                a stored task without its arguments
     └── TaskNotCancellableError              cancel of a sync function that has started
 """
 
 from __future__ import annotations
 
 __all__ = [
+    "ArgumentsNotKeptError",
     "BackendError",
     "BackendFormatError",
     "BackendUnavailableError",
@@ -30,6 +34,7 @@ __all__ = [
     "ConfigurationError",
     "DecryptionError",
     "DuplicateTaskNameError",
+    "FunctionNotRegisteredError",
     "InvalidTransitionError",
     "ManagerClosedError",
     "NotAvailableYetError",
@@ -38,6 +43,7 @@ __all__ = [
     "TaskFinishedError",
     "TaskNotCancellableError",
     "TaskNotFoundError",
+    "TaskNotRetryableError",
     "TaskflowError",
 ]
 
@@ -224,3 +230,48 @@ class TaskNotCancellableError(TaskflowError):
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id
         super().__init__(f"task {task_id} is a sync function that has started: it cannot be stopped")
+
+
+class TaskNotRetryableError(TaskflowError):
+    """Only a failed, interrupted or cancelled task can be retried.
+
+    Attributes:
+        task_id, status: the task and its state.
+    """
+
+    def __init__(self, task_id: str, status: str) -> None:
+        self.task_id = task_id
+        self.status = status
+        super().__init__(
+            f"task {task_id} is {status}: only a failed, interrupted or cancelled task is retried"
+        )
+
+
+class FunctionNotRegisteredError(TaskflowError):
+    """A stored task has the name of a function that is not registered here.
+
+    Attributes:
+        task_id, func_name: the task and its registered name.
+    """
+
+    def __init__(self, task_id: str, func_name: str) -> None:
+        self.task_id = task_id
+        self.func_name = func_name
+        super().__init__(f"task {task_id}: no function is registered under the name {func_name!r}")
+
+
+class ArgumentsNotKeptError(TaskflowError):
+    """A task came from the history, and its arguments were not kept there.
+
+    They are kept with ``persist=True``, ``encrypt_args_key`` or ``requeue_pending=True``.
+
+    Attributes:
+        task_id: the task.
+    """
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        super().__init__(
+            f"task {task_id}: its arguments were not kept; persist=True, encrypt_args_key "
+            f"or requeue_pending=True keep them"
+        )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overlo
 from fastapi import BackgroundTasks, FastAPI
 
 from taskflow import injection, lifecycle
+from taskflow.arguments import ArgumentKeeper
 from taskflow.background import ManagedBackgroundTasks, Runner
 from taskflow.checks import check_bool, check_choice, check_int, check_seconds
 from taskflow.concurrency import Pool, SlotPool, ThreadPool
@@ -18,11 +19,13 @@ from taskflow.encryption import make_fernet
 from taskflow.enqueue import Enqueuer
 from taskflow.exceptions import ConfigurationError, NotAvailableYetError
 from taskflow.execution import Executor
+from taskflow.history import History
 from taskflow.models import TaskConfig, TaskRecord
 from taskflow.observers.base import TaskObserver
 from taskflow.observers.chain import LoggerChain
 from taskflow.observers.file import FileLogger, resolve_path
 from taskflow.registry import TaskRegistry
+from taskflow.retry import Retrier
 from taskflow.shutdown import Shutdown
 from taskflow.store import TaskStore
 from taskflow.stream import EventStream
@@ -127,7 +130,12 @@ class TaskManager:
         self.pools: tuple[Pool, ...] = (slots, threads)
         self.executor = Executor(self.store, slots, threads)
         self.dispatcher = Dispatcher(self.executor)
-        self.enqueuer = Enqueuer(self.registry, self.store, self.executor, self.fernet)
+        arguments = ArgumentKeeper(self.fernet)
+        self.enqueuer = Enqueuer(self.registry, self.store, self.executor, arguments)
+        self.history = History(self.store, ttl=merged_list_ttl)
+        self._retrier = Retrier(
+            self.registry, self.store, self.history, arguments, self.enqueuer, self.dispatcher
+        )
 
         timeout = check_seconds("shutdown_timeout", shutdown_timeout)
         self._threads = threads
@@ -222,6 +230,22 @@ class TaskManager:
             TaskNotCancellableError: it is a sync function that has started.
         """
         return self.executor.cancel(task_id)
+
+    async def retry(self, task_id: str) -> TaskRecord:
+        """Enqueue a failed, interrupted or cancelled task again, and return the record of the new one.
+
+        Twice is once: the second time, the record of the first retry is returned.
+
+        Raises:
+            TaskNotFoundError: no task has this id.
+            TaskNotRetryableError: it has not ended, or with success.
+            FunctionNotRegisteredError: its function is not registered.
+            ArgumentsNotKeptError, DecryptionError, TaskArgumentError: its arguments are lost.
+            ManagerClosedError: the shutdown has begun.
+            BackendError: the backend cannot be asked.
+            CommitError: the backend does not take the new task.
+        """
+        return await self._retrier.retry(task_id)
 
     async def drain(self) -> None:
         """Return when every task that runs or was dispatched has ended; for tests and scripts."""

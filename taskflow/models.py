@@ -149,6 +149,7 @@ class TaskRecord:
         next_attempt_at: when the next attempt is due, while it is RETRYING.
         payload: the encoded arguments, where a restart may need them and they are not encrypted.
         rescues: how often its process died in the middle of it.
+        arguments_kept: whether its arguments are still known, here or encoded.
     """
 
     task_id: str
@@ -181,6 +182,7 @@ class TaskRecord:
     next_attempt_at: datetime | None = None
     payload: bytes | None = field(default=None, repr=False)
     rescues: int = 0
+    arguments_kept: bool = True
 
     # For the store only: durations are measured on the monotonic clock, so that a
     # step of the wall clock never makes one negative.

@@ -97,6 +97,7 @@ class TaskQuery:
         check_int("limit", self.limit, minimum=1)
         if self.limit > MAX_PAGE:
             raise ConfigurationError("limit", self.limit, f"must be at most {MAX_PAGE}")
+        object.__setattr__(self, "status", frozenset(self.status))  # a key of caches
         for name in ("since", "until"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, datetime) or value.utcoffset() is None):
@@ -105,7 +106,7 @@ class TaskQuery:
             if getattr(self, name) is not None:
                 check_storable(name, check_text(name, getattr(self, name)))
 
-    def following(self, after: Cursor, limit: int) -> TaskQuery:
+    def following(self, after: Cursor | None, limit: int) -> TaskQuery:
         """The same question, from a place in the listing on."""
         return replace(self, after=after, limit=limit)
 

@@ -88,8 +88,12 @@ class TaskRegistry:
 
     def get_by_name(self, name: str) -> tuple[Function, TaskConfig] | None:
         """The function registered under ``name`` and its configuration, or ``None``."""
-        entry = self._by_name.get(name)
+        entry = self.named(name)
         return None if entry is None else (entry.func, entry.config)
+
+    def named(self, name: str) -> TaskEntry | None:
+        """The entry registered under ``name``, or ``None``."""
+        return self._by_name.get(name)
 
     def is_registered(self, func: Function) -> bool:
         """Whether ``func`` is a task."""

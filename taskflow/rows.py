@@ -83,6 +83,8 @@ def to_row(record: TaskRecord, owner: str | None) -> TaskRow:
         body[name] = None if value is None else microseconds(value)
     if record.failed_attempts:
         body["failed_attempts"] = [_plain_attempt(attempt) for attempt in record.failed_attempts]
+    encoded = record.payload is not None or record.encrypted_payload is not None
+    body["arguments_kept"] = record.arguments_kept and (encoded or not (record.args or record.kwargs))
     holds = record.durable and record.status in KEY_HOLDERS
     return TaskRow(
         task_id=record.task_id,
@@ -112,6 +114,7 @@ def to_record(row: TaskRow) -> TaskRecord:
         body = json.loads(row.body)
         fields = {name: body[name] for name in PLAIN}
         fields |= {name: _moment(body[name]) for name in MOMENTS}
+        fields["arguments_kept"] = bool(body["arguments_kept"])
         attempts = [_attempt(attempt) for attempt in body.get("failed_attempts", ())]
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise BackendFormatError("row", f"the body of task {row.task_id} is damaged: {error!r}") from error

@@ -7,13 +7,13 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from taskflow.checks import check_int
 from taskflow.clock import rfc3339
 from taskflow.exceptions import InvalidTransitionError
-from taskflow.models import TRANSITIONS, TaskRecord, TaskStatus
+from taskflow.models import TRANSITIONS, FailedAttempt, TaskRecord, TaskStatus
 from taskflow.observers.base import LifecycleEvent, LogEvent
 from taskflow.stream import EventStream
 
@@ -21,6 +21,10 @@ __all__ = ["Failure", "TaskStore"]
 
 LOG_LINES = 1_000
 LOG_BYTES = 64 * 1024
+ATTEMPTS = 100
+"""Failed attempts that a record remembers, the latest ones."""
+ATTEMPT_ERROR = 1_000
+"""Characters that it remembers of the error of each."""
 LOG_CUT = f"… cut: a task keeps {LOG_LINES:,} log lines or {LOG_BYTES // 1024} KiB"
 
 PENDING, RUNNING, RETRYING = TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING
@@ -166,7 +170,7 @@ class TaskStore:
             if status not in TRANSITIONS[left] or left is unless:
                 raise InvalidTransitionError(task_id, left, status)
             now = datetime.now(UTC)
-            first_start = self._change(record, status, now, failure, reason)
+            first_start = self._change(record, status, now, failure, next_delay, reason)
             if not self._stream.active:
                 return record
             event = _event(record, now, failure)
@@ -192,6 +196,7 @@ class TaskStore:
         status: TaskStatus,
         now: datetime,
         failure: Failure | None,
+        next_delay: float | None,
         reason: str | None,
     ) -> bool:
         """Put the record into its new state; under the lock. Whether this starts it for the first time."""
@@ -204,14 +209,25 @@ class TaskStore:
             record.reason = reason
         if status is RUNNING:
             record.attempt = record.retries_used
+            record.attempt_started, record.next_attempt_at = now, None
             if record.start_time is None:
                 record.start_time, record.started_clock = now, clock
                 return True
         elif status is RETRYING:
             record.retries_used += 1
+            self._remember_attempt(record, now, failure, next_delay or 0.0)
         elif status is not PENDING:
             self._finish(record, now, clock)
         return False
+
+    def _remember_attempt(
+        self, record: TaskRecord, now: datetime, failure: Failure | None, next_delay: float
+    ) -> None:
+        record.next_attempt_at = now + timedelta(seconds=next_delay)
+        error, error_type = (failure.error, failure.error_type) if failure is not None else ("", "")
+        started = record.attempt_started or now
+        attempt = FailedAttempt(started, now, error[:ATTEMPT_ERROR], error_type, next_delay)
+        record.failed_attempts = [*(record.failed_attempts or ()), attempt][-ATTEMPTS:]
 
     def _finish(self, record: TaskRecord, now: datetime, clock: float) -> None:
         record.end_time = now

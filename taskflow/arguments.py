@@ -1,0 +1,60 @@
+"""Keeping the arguments of tasks that may run again, encrypted or not, and giving them back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from taskflow.encryption import decrypt, encrypt
+from taskflow.exceptions import ArgumentsNotKeptError, DecryptionError
+from taskflow.models import TaskRecord
+from taskflow.registry import TaskEntry
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet, MultiFernet
+
+__all__ = ["ArgumentKeeper"]
+
+
+class ArgumentKeeper:
+    """Encodes arguments onto records, and decodes them.
+
+    Args:
+        fernet: encrypts what is encoded; the record then never holds the plain values.
+        always: encode the arguments of every task, not only of those with ``persist=True``.
+    """
+
+    def __init__(self, fernet: Fernet | MultiFernet | None = None, *, always: bool = False) -> None:
+        self._fernet = fernet
+        self._always = always
+
+    def keep(
+        self, record: TaskRecord, entry: TaskEntry, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Encode the arguments of a task that may ever be revived; those of others stay as they are.
+
+        Raises:
+            TaskArgumentError: they would not come back the same.
+        """
+        if self._fernet is not None:
+            record.encrypted_payload = encrypt(self._fernet, entry.codec.encode(args, kwargs))
+            record.args, record.kwargs = (), {}
+        elif self._always or entry.config.persist:
+            record.payload = entry.codec.encode(args, kwargs)
+
+    def recall(self, record: TaskRecord, entry: TaskEntry) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments that a task was enqueued with.
+
+        Raises:
+            ArgumentsNotKeptError: nobody has them any more.
+            DecryptionError: they are encrypted, and none of the keys fits.
+            TaskArgumentError: the function takes other arguments by now, or they are damaged.
+        """
+        if record.encrypted_payload is not None:
+            if self._fernet is None:
+                raise DecryptionError("the stored arguments are encrypted, and there is no encrypt_args_key")
+            return entry.codec.decode(decrypt(self._fernet, record.encrypted_payload))
+        if record.payload is not None:
+            return entry.codec.decode(record.payload)
+        if not record.arguments_kept:
+            raise ArgumentsNotKeptError(record.task_id)
+        return record.args, record.kwargs

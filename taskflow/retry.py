@@ -1,0 +1,88 @@
+"""Running a task again that has ended without success."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Final
+
+from taskflow.arguments import ArgumentKeeper
+from taskflow.dispatch import Dispatcher
+from taskflow.enqueue import Enqueuer
+from taskflow.exceptions import FunctionNotRegisteredError, TaskNotFoundError, TaskNotRetryableError
+from taskflow.history import History
+from taskflow.models import TaskRecord, TaskStatus
+from taskflow.registry import TaskRegistry
+from taskflow.store import TaskStore
+
+__all__ = ["Retrier", "retry_id"]
+
+RETRYABLE = frozenset({TaskStatus.FAILED, TaskStatus.INTERRUPTED, TaskStatus.CANCELLED})
+
+RETRIES: Final = uuid.UUID("8d2d4c6e-53b1-4b1e-9f4e-0a7b1c9d5e21")
+"""The name space (RFC 9562, section 5.5) of the ids of retries."""
+
+
+def retry_id(task_id: str) -> str:
+    """The id of the task that repeats another one: always the same, so that twice is once."""
+    return str(uuid.uuid5(RETRIES, task_id))
+
+
+class Retrier:
+    """Enqueues a task again: a new record, linked to the old one by ``retry_of``."""
+
+    def __init__(
+        self,
+        registry: TaskRegistry,
+        store: TaskStore,
+        history: History,
+        arguments: ArgumentKeeper,
+        enqueuer: Enqueuer,
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._registry = registry
+        self._store = store
+        self._history = history
+        self._arguments = arguments
+        self._enqueuer = enqueuer
+        self._dispatcher = dispatcher
+
+    async def retry(self, task_id: str) -> TaskRecord:
+        """Enqueue the task again, unless that was done before, and return the record of the new one.
+
+        Raises:
+            TaskNotFoundError: no task has this id.
+            TaskNotRetryableError: it has not ended, or with success.
+            FunctionNotRegisteredError: its function is not registered.
+            ArgumentsNotKeptError, DecryptionError, TaskArgumentError: its arguments are lost.
+            ManagerClosedError: the shutdown has begun.
+            BackendError: the backend cannot be asked.
+            CommitError: the backend does not take the new task.
+        """
+        record = await self._history.get(task_id)
+        if record is None:
+            raise TaskNotFoundError(task_id)
+        if record.status not in RETRYABLE:
+            raise TaskNotRetryableError(task_id, record.status)
+        again = await self._history.get(retry_id(task_id))
+        # The store last: from here on nobody else gets a turn.
+        return again or self._store.get(retry_id(task_id)) or self._enqueue(record)
+
+    def _enqueue(self, record: TaskRecord) -> TaskRecord:
+        entry = self._registry.named(record.func_name)
+        if entry is None:
+            raise FunctionNotRegisteredError(record.task_id, record.func_name)
+        args, kwargs = self._arguments.recall(record, entry)
+        new_id, execution = self._enqueuer.enqueue(
+            entry.func,
+            args,
+            kwargs,
+            task_id=retry_id(record.task_id),
+            idempotency_key=record.idempotency_key,
+            tags=record.tags,
+            retry_of=record.task_id,
+        )
+        if execution is not None:
+            self._dispatcher.dispatch((execution,))
+        added = self._store.get(new_id)
+        assert added is not None  # a moment ago
+        return added
