@@ -340,6 +340,20 @@ class TaskManager:
         self._signals.remove()
         self._loop = None
 
+    def on_stopping(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` on the manager's loop when a shutdown begins: to end what waits for ever."""
+        self._shutdown.listen(listener)
+
+    @property
+    def running(self) -> bool:
+        """Whether it has started and no shutdown has begun."""
+        return self.dispatcher.started and not self._shutdown.begun
+
+    @property
+    def backend_error(self) -> str | None:
+        """Why the backend cannot be used now; ``None`` if it can, or there is none."""
+        return None
+
     async def __aenter__(self) -> Self:
         await self.startup()
         return self

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import time
+from collections.abc import Callable
 
 from taskflow.dispatch import Dispatcher
 from taskflow.enqueue import Enqueuer
@@ -37,12 +38,22 @@ class Shutdown:
         self._enqueuer = enqueuer
         self._timeout = timeout
         self._expiry: asyncio.Task[None] | None = None
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` on the manager's loop each time that a shutdown begins."""
+        self._listeners.append(listener)
 
     def reset(self) -> None:
         """Open the door again, for another start."""
         self._expiry = None
         self._executor.deadline = None
         self._enqueuer.closed = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether the clock runs, or has run out."""
+        return self._expiry is not None
 
     def begin(self) -> None:
         """Start the clock, unless it runs; on the manager's loop."""
@@ -52,6 +63,8 @@ class Shutdown:
         self._executor.interrupt_hopeless()
         loop = asyncio.get_running_loop()
         self._expiry = loop.create_task(self._expire(), context=contextvars.Context())
+        for listener in self._listeners:
+            listener()
 
     async def finish(self) -> None:
         """Take no more tasks, and return when everything has ended or was interrupted."""
