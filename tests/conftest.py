@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.postgres import Postgres, running_postgres
 
 # A deadline is a timing assertion: it fails on a busy machine.
 settings.register_profile("taskflow", deadline=None)
 settings.load_profile("taskflow")
 
 # Debian keeps daemons and logrotate in folders that are not on an ordinary user's PATH.
-SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+SEARCH_PATH = os.pathsep.join([
+    os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin",
+    *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)),
+])  # fmt: skip
 
 
 def require(condition: object, what: str) -> None:
@@ -27,7 +33,7 @@ def require(condition: object, what: str) -> None:
     pytest.skip(f"{what} is missing")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def executable() -> Callable[[str], Path]:
     """Find a program by its name, or by the environment variable that names its path (``JAEGER_BIN``)."""
 
@@ -38,3 +44,13 @@ def executable() -> Callable[[str], Path]:
         return Path(str(found))
 
     return find
+
+
+@pytest.fixture(scope="session")
+def postgres(executable: Callable[[str], Path]) -> Iterator[Postgres]:
+    """One PostgreSQL for all tests: each takes a schema of its own."""
+    programs = executable("initdb").parent
+    # Not a folder of pytest's: the server's user cannot enter those.
+    with tempfile.TemporaryDirectory(prefix="taskflow-postgres-") as folder:
+        with running_postgres(programs, Path(folder)) as running:
+            yield running
