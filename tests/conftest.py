@@ -51,6 +51,8 @@ def postgres(executable: Callable[[str], Path]) -> Iterator[Postgres]:
     """One PostgreSQL for all tests: each takes a schema of its own."""
     programs = executable("initdb").parent
     # Not a folder of pytest's: the server's user cannot enter those.
-    with tempfile.TemporaryDirectory(prefix="taskflow-postgres-") as folder:
-        with running_postgres(programs, Path(folder)) as running:
-            yield running
+    with (
+        tempfile.TemporaryDirectory(prefix="taskflow-postgres-") as folder,
+        running_postgres(programs, Path(folder)) as running,
+    ):
+        yield running
