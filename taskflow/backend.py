@@ -6,13 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from taskflow.models import TaskStatus
 from taskflow.query import Cursor, TaskQuery
 from taskflow.rows import TaskRow
 
-__all__ = ["APPLIED", "LOST", "Change", "Outcome", "SnapshotBackend", "StatusTotal"]
+__all__ = ["APPLIED", "FIXED", "LOST", "Change", "Outcome", "SnapshotBackend", "StatusTotal"]
+
+FIXED: Final = ("created", "func_name", "labels", "encrypted", "payload")
+"""What a change leaves as it is."""
 
 
 @dataclass(slots=True)
@@ -20,8 +23,8 @@ class Change:
     """One conditional write.
 
     Attributes:
-        row: what to store. Of a row that exists, ``created``, ``func_name``, ``labels``, ``encrypted``
-            and ``payload`` stay as they are.
+        row: what to store. Of a row that exists, what `FIXED` names stays as it is. So does its
+            ``held_key``, which an insert alone can give, unless the new one is ``None``.
         expected: owner and status that the stored row must have; ``None`` if there must be none yet.
     """
 
@@ -91,7 +94,8 @@ class SnapshotBackend(ABC):
         """Insert or replace rows, all or none; ids are distinct.
 
         A stored row that is durable belongs to `commit`: it is left as it is, unless it has ended with
-        the very status of the new one (a late log line).
+        the very status of the new one (a late log line). Nobody gets an idempotency key by this: what is
+        new has no ``held_key``, and what is replaced keeps the one it has.
         """
 
     @abstractmethod

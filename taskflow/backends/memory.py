@@ -7,9 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from taskflow.backend import APPLIED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
+from taskflow.backend import APPLIED, FIXED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
 from taskflow.models import TERMINAL, TaskStatus
 from taskflow.query import Cursor, TaskQuery, microseconds
 from taskflow.rows import RELEASED, TaskRow, to_record
@@ -39,7 +39,7 @@ class MemoryBackend(SnapshotBackend):
         for row in rows:
             stored = self._rows.get(row.task_id)
             if stored is None or not stored.durable or (stored.owner is None and stored.status is row.status):
-                self._rows[row.task_id] = replace(row)
+                self._rows[row.task_id] = replace(row, held_key=stored.held_key if stored else None)
 
     async def get(self, task_id: str) -> TaskRow | None:
         return self._rows.get(task_id)
@@ -69,8 +69,9 @@ class MemoryBackend(SnapshotBackend):
         if stored is None:
             return self._insert(row) if change.expected is None else LOST
         if change.expected == (stored.owner, stored.status):
-            kept = {name: getattr(stored, name) for name in ("created", "func_name", "labels", "encrypted")}
-            self._rows[row.task_id] = replace(row, payload=stored.payload, **kept)
+            kept: dict[str, Any] = {name: getattr(stored, name) for name in FIXED}
+            held_key = stored.held_key if row.held_key is not None else None
+            self._rows[row.task_id] = replace(row, held_key=held_key, **kept)
             return APPLIED
         if (row.owner, row.status) == (stored.owner, stored.status):
             return APPLIED
@@ -101,9 +102,9 @@ class MemoryBackend(SnapshotBackend):
 
     async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
         self._leases[token] = time.monotonic() + seconds
-        for row in self._rows.values():
+        for row in list(self._rows.values()):
             if previous is not None and row.owner == previous:
-                row.owner = token
+                self._rows[row.task_id] = replace(row, owner=token)
 
     async def renew(self, token: str, seconds: float) -> bool:
         now = time.monotonic()

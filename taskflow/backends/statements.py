@@ -1,0 +1,30 @@
+"""The SQL of a backend lives in files: ``sql/<kind>/<name>.sql``, with numbered migrations beside them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from taskflow.rows import TaskRow
+
+__all__ = ["COLUMNS", "migrations", "statement"]
+
+COLUMNS: Final = tuple(field.name for field in fields(TaskRow))
+"""The columns of the table of tasks, in order."""
+
+FOLDER = files("taskflow.backends") / "sql"
+
+
+@cache
+def statement(kind: str, name: str, **parts: str) -> str:
+    """The statement ``name`` of a backend, with each ``{part}`` replaced by what is given for it."""
+    return (FOLDER / kind / f"{name}.sql").read_text(encoding="utf-8").format(**parts)
+
+
+@cache
+def migrations(kind: str) -> tuple[str, ...]:
+    """The scripts ``0001_….sql``, ``0002_….sql`` …: number n leads from version n - 1 to n."""
+    scripts = [file for file in (FOLDER / kind).iterdir() if file.name[:4].isdigit()]
+    return tuple(file.read_text(encoding="utf-8") for file in sorted(scripts, key=lambda file: file.name))
