@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from tests.postgres import Postgres, running_postgres
+from tests.redis_server import RedisServer, running_redis
 
 # A deadline is a timing assertion: it fails on a busy machine.
 settings.register_profile("taskflow", deadline=None)
@@ -55,4 +56,14 @@ def postgres(executable: Callable[[str], Path]) -> Iterator[Postgres]:
         tempfile.TemporaryDirectory(prefix="taskflow-postgres-") as folder,
         running_postgres(programs, Path(folder)) as running,
     ):
+        yield running
+
+
+@pytest.fixture(scope="session")
+def redis_server(
+    executable: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RedisServer]:
+    """One Redis for all tests, which keeps what it is told through a crash: each takes a prefix of its own."""
+    folder = tmp_path_factory.mktemp("redis")
+    with running_redis(executable("redis-server"), folder, "--appendonly", "yes") as running:
         yield running
