@@ -9,12 +9,12 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench dashboards clean
 
 help: ## List the targets
 	@echo "Taskflow. Usage: make TARGET [ARGS='...'] [PYTHON=python3]"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(STAMP) ## Start the example shop, send it traffic, and show what its tasks do (Ctrl-C stops it)
 	@$(PY) docs/examples/demo.py $(ARGS)
@@ -34,6 +34,9 @@ format: $(STAMP) ## Format the code and apply the safe fixes of the linter
 
 bench: $(STAMP) ## Measure throughput and overhead
 	$(PY) -m tests.benchmarks.run $(ARGS)
+
+dashboards: $(STAMP) ## Write grafana/dashboards again, after a change of grafana/builders or of the limits
+	$(PY) -m grafana.generate
 
 clean: ## Remove the virtual environment, build results, caches and the demo's data
 	rm -rf $(VENV) build dist demo-data .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

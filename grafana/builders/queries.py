@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from taskflow.metrics.catalogue import MetricDefinition
+from taskflow.metrics.catalogue import TASKS_FINISHED, MetricDefinition
 
-__all__ = ["Scope", "ratio"]
+__all__ = ["RATE_WINDOW", "UP", "Scope", "ratio"]
 
 RATE_WINDOW = "$__rate_interval"
 """Grafana's own: long enough for four scrapes, however far the dashboard is zoomed in."""
+
+UP = MetricDefinition(
+    name="up",
+    kind="gauge",
+    help="Prometheus's own: 1 if the last scrape of a target succeeded, else 0.",
+    source="scrape",
+    question="Which targets are down?",
+    promql="up == 0",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,18 @@ class Scope:
         grouping = ", ".join(filter(None, ["le", by]))
         buckets = self.select(metric, *matchers, suffix="_bucket")
         return f"histogram_quantile({rank:g}, sum{_by(grouping)} (rate({buckets}[{window}])))"
+
+    def success_ratio(self, by: str = "") -> str:
+        """The share of tasks that succeeded, of those that succeeded or failed."""
+        return self._finished_ratio("success", by)
+
+    def failure_ratio(self, by: str = "") -> str:
+        """The share of tasks that failed, of those that succeeded or failed."""
+        return self._finished_ratio("failed", by)
+
+    def _finished_ratio(self, status: str, by: str) -> str:
+        part = self.rate(TASKS_FINISHED, f'status="{status}"', by=by)
+        return ratio(part, self.rate(TASKS_FINISHED, 'status=~"success|failed"', by=by))
 
     def total(self, metric: MetricDefinition, *matchers: str, by: str = "") -> str:
         """A gauge, summed."""
