@@ -63,7 +63,7 @@ def postgres(executable: Callable[[str], Path]) -> Iterator[Postgres]:
 def redis_server(
     executable: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RedisServer]:
-    """One Redis for all tests, which keeps what it is told through a crash: each takes a prefix of its own."""
+    """One Redis for all tests, which keeps its data when it crashes: each takes a prefix of its own."""
     folder = tmp_path_factory.mktemp("redis")
     with running_redis(executable("redis-server"), folder, "--appendonly", "yes") as running:
         yield running
