@@ -1,0 +1,85 @@
+"""docs/file-logs.md says what the lines really are."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
+
+from taskflow.models import TaskStatus
+from taskflow.observers.base import LifecycleEvent, LogEvent
+from taskflow.observers.formatting import FORMATS, OPTIONAL_KEYS
+from tests.processes import ROOT
+
+PAGE = (ROOT / "docs/file-logs.md").read_text(encoding="utf-8")
+NOON = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
+SPAN = SpanContext(
+    trace_id=0x4BF92F3577B34DA6A3CE929D0E0E4736,
+    span_id=0x00F067AA0BA902B7,
+    is_remote=False,
+    trace_flags=TraceFlags(TraceFlags.SAMPLED),
+)
+OF_THE_TASK = {
+    "task_id": "0f8fad5b-d9cb-469f-a165-70867728950e",
+    "func_name": "send_email",
+    "tags": {"reason": "sign-up"},
+}
+
+EVENTS = [
+    LifecycleEvent(
+        **OF_THE_TASK, status=TaskStatus.RUNNING, timestamp=NOON, queue_duration=0.000912, slot_wait=0.0
+    ),
+    LogEvent(
+        **OF_THE_TASK,
+        message="2 of 3 accepted",
+        level="warning",
+        timestamp=NOON + timedelta(seconds=1),
+        extra={"refused": ["ada@example.com"]},
+    ),
+    LifecycleEvent(
+        **OF_THE_TASK,
+        status=TaskStatus.RETRYING,
+        timestamp=NOON + timedelta(seconds=1.5),
+        max_retries=3,
+        next_delay=2.0,
+        attempt_duration=1.500104,
+        error="refused",
+        error_type="smtplib.SMTPServerDisconnected",
+        stacktrace="Traceback (most recent call last): ...",
+    ),
+]
+
+
+def lines(format: str) -> str:
+    """All events, with a span current."""
+    with use_span(NonRecordingSpan(SPAN)):
+        return "".join(
+            FORMATS[format].log(event) if isinstance(event, LogEvent) else FORMATS[format].lifecycle(event)
+            for event in EVENTS
+        )
+
+
+def code_block(language: str) -> str:
+    """The first one of the page in this language."""
+    found = re.search(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def test_the_lines_of_text_are_what_is_written() -> None:
+    assert code_block("text") == lines("text")
+
+
+def test_the_lines_of_json_are_what_is_written() -> None:
+    assert code_block("json") == lines("json")
+
+
+def test_the_table_of_fields_has_those_of_every_line_and_those_that_may_be_missing() -> None:
+    always = json.loads(FORMATS["json"].log(EVENTS[1]))
+
+    assert re.findall(r"^\| `(\w+)` \|", PAGE.partition("## JSON")[2].partition("\n## ")[0], re.MULTILINE) == [
+        *always,
+        *OPTIONAL_KEYS,
+    ]
