@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver
+from taskflow.observers.base import BackendEvent, LifecycleEvent, LogEvent, TaskObserver
 from taskflow.observers.chain import LoggerChain, ObserverStats
 from taskflow.observers.file import FileLogger
 from taskflow.observers.memory import InMemoryLogger
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from taskflow.observers.prometheus import PrometheusObserver
 
 __all__ = [
+    "BackendEvent",
     "FileLogger",
     "InMemoryLogger",
     "LifecycleEvent",

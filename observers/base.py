@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 from taskflow.checks import check_choice
 from taskflow.models import TaskStatus
 
-__all__ = ["LEVELS", "Level", "LifecycleEvent", "LogEvent", "TaskObserver", "is_at_least"]
+__all__ = ["LEVELS", "BackendEvent", "Level", "LifecycleEvent", "LogEvent", "TaskObserver", "is_at_least"]
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -106,6 +106,25 @@ class LogEvent:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(slots=True, kw_only=True)
+class BackendEvent:
+    """One operation on the snapshot backend has ended. Treat it as immutable.
+
+    Attributes:
+        backend: kind of the backend: ``sqlite``, ``postgres``, ``redis`` ...
+        operation: the method of `SnapshotBackend`; or ``flush``: a round of saving what has changed.
+        seconds: how long it took.
+        records: records that a flush was about.
+        error: why it failed; ``None`` if it did not.
+    """
+
+    backend: str
+    operation: str
+    seconds: float
+    records: int | None = None
+    error: str | None = None
+
+
 class TaskObserver:
     """Receives what happens to tasks. Every method is a no-op: override what you need.
 
@@ -146,6 +165,9 @@ class TaskObserver:
 
     def on_log(self, event: LogEvent) -> Any:
         """A task logged a line of at least ``min_level``."""
+
+    def on_backend(self, event: BackendEvent) -> Any:
+        """An operation on the backend has ended."""
 
     def bind(self, event: LifecycleEvent) -> None:
         """An attempt is about to start, inside a context of its own: set context variables here.

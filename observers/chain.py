@@ -14,7 +14,7 @@ from typing import Any
 
 from taskflow.checks import check_seconds
 from taskflow.exceptions import ConfigurationError
-from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver, is_at_least
+from taskflow.observers.base import BackendEvent, LifecycleEvent, LogEvent, TaskObserver, is_at_least
 from taskflow.observers.mailbox import HANDLER_ERRORS, Mailbox
 
 __all__ = ["LoggerChain", "ObserverStats"]
@@ -64,10 +64,19 @@ class LoggerChain(TaskObserver):
         self._inject = _overridden(self._feeds, "inject")
         self._lifecycle = _overridden(self._feeds, "on_lifecycle")
         self._log = _overridden(self._feeds, "on_log")
+        self._backend = _overridden(self._feeds, "on_backend")
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
         """Hand the event to every observer."""
         for deliver, feed in self._lifecycle:
+            try:
+                deliver(event)
+            except HANDLER_ERRORS as exc:
+                feed.failed(exc)
+
+    def on_backend(self, event: BackendEvent) -> None:
+        """Hand the event to every observer."""
+        for deliver, feed in self._backend:
             try:
                 deliver(event)
             except HANDLER_ERRORS as exc:

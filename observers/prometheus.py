@@ -29,7 +29,7 @@ from taskflow.metrics.instruments import Instruments
 from taskflow.metrics.persistence import PersistenceMetrics
 from taskflow.metrics.saturation import SaturationSource
 from taskflow.models import TaskStatus
-from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver
+from taskflow.observers.base import BackendEvent, LifecycleEvent, LogEvent, TaskObserver
 from taskflow.spans import current_span_ids
 
 __all__ = ["PrometheusObserver"]
@@ -97,6 +97,16 @@ class PrometheusObserver(TaskObserver):
         """Count the line."""
         series = self._series.get(event.func_name) or self._task(event.func_name)
         series.logs[event.level].inc()
+
+    def on_backend(self, event: BackendEvent) -> None:
+        """Time the operation; of a flush, count the records or the failure."""
+        if event.operation != "flush":
+            outcome = "success" if event.error is None else "error"
+            self.persistence.operation(event.backend, event.operation, outcome, event.seconds)
+        elif event.error is None:
+            self.persistence.flush_finished(event.records or 0, event.seconds)
+        else:
+            self.persistence.flush_failed()
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
         """Count the step and observe its times."""

@@ -20,7 +20,6 @@ from taskflow.exceptions import (
     FunctionNotRegisteredError,
     InvalidTransitionError,
     ManagerClosedError,
-    NotAvailableYetError,
     PersistenceRequiredError,
     TaskArgumentError,
     TaskFinishedError,
@@ -32,6 +31,7 @@ from taskflow.exceptions import (
 from taskflow.manager import TaskManager
 from taskflow.models import TaskConfig, TaskRecord, TaskStatus
 from taskflow.observers import (
+    BackendEvent,
     FileLogger,
     InMemoryLogger,
     LifecycleEvent,
@@ -41,12 +41,14 @@ from taskflow.observers import (
     TaskObserver,
 )
 from taskflow.registry import TaskRegistry
+from taskflow.snapshot import SnapshotScheduler
 from taskflow.store import TaskStore
 from taskflow.version import __version__
 
 __all__ = [
     "ArgumentsNotKeptError",
     "BackendError",
+    "BackendEvent",
     "BackendFormatError",
     "BackendUnavailableError",
     "CommitError",
@@ -62,13 +64,13 @@ __all__ = [
     "LoggerChain",
     "ManagedBackgroundTasks",
     "ManagerClosedError",
-    "NotAvailableYetError",
     "OpenTelemetryObserver",
     "PersistenceRequiredError",
     "PostgresBackend",
     "PrometheusObserver",
     "RedisBackend",
     "SnapshotBackend",
+    "SnapshotScheduler",
     "SqliteBackend",
     "StdoutLogger",
     "TaskArgumentError",

@@ -20,12 +20,17 @@ class ArgumentKeeper:
 
     Args:
         fernet: encrypts what is encoded; the record then never holds the plain values.
-        always: encode the arguments of every task, not only of those with ``persist=True``.
+        requeue: whether any registered function may run after the next start, not only those with
+            ``persist=True``.
     """
 
-    def __init__(self, fernet: Fernet | MultiFernet | None = None, *, always: bool = False) -> None:
+    def __init__(self, fernet: Fernet | MultiFernet | None = None, *, requeue: bool = False) -> None:
         self._fernet = fernet
-        self._always = always
+        self._requeue = requeue
+
+    def revivable(self, entry: TaskEntry) -> bool:
+        """Whether a task of this function can run again in another process, which finds it by name."""
+        return entry.registered and (self._requeue or entry.config.persist)
 
     def keep(
         self, record: TaskRecord, entry: TaskEntry, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -38,7 +43,7 @@ class ArgumentKeeper:
         if self._fernet is not None:
             record.encrypted_payload = encrypt(self._fernet, entry.codec.encode(args, kwargs))
             record.args, record.kwargs = (), {}
-        elif self._always or entry.config.persist:
+        elif self.revivable(entry):
             record.payload = entry.codec.encode(args, kwargs)
 
     def recall(self, record: TaskRecord, entry: TaskEntry) -> tuple[tuple[Any, ...], dict[str, Any]]:

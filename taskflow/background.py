@@ -9,6 +9,7 @@ from fastapi import BackgroundTasks
 from starlette.background import BackgroundTask
 
 from taskflow.execution import Execution
+from taskflow.journal import DurableTask
 from taskflow.middleware import current_request
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class ManagedBackgroundTasks(BackgroundTasks):
             self.tasks = background_tasks.tasks
         self.task_manager = task_manager
         self._run = task_manager.request_runner()
+        self._promises: list[DurableTask] = []
 
     # A ParamSpec lets no keyword stand between its *args and **kwargs. So arguments
     # are checked against the function's own where neither option is given.
@@ -81,12 +83,29 @@ class ManagedBackgroundTasks(BackgroundTasks):
         task_id, execution = self.task_manager.enqueuer.enqueue(
             func, args, kwargs, idempotency_key=idempotency_key, tags=tags
         )
+        request = current_request()
         if execution is not None:
             self.tasks.append(QueuedTask(execution, self._run))
-            request = current_request()
             if request is not None:
                 request.add(self.task_manager, execution)
+        promise = self.task_manager.enqueuer.promise(task_id)
+        if promise is not None:
+            self._promises.append(promise)
+            if request is not None:
+                request.promises.append(promise)
         return task_id
+
+    async def committed(self) -> None:
+        """Return once every task with ``persist=True`` that was added so far survives a crash.
+
+        A response waits for that by itself, where `TaskAdmin`, `TaskManager.init_app` or
+        `TaskManager.install` have added the middleware; not so what is added after it has started.
+
+        Raises:
+            CommitError: one could not be stored, and will not run.
+        """
+        for promise in self._promises:
+            await promise.committed()
 
 
 class QueuedTask(BackgroundTask):

@@ -12,6 +12,7 @@ from typing import Any
 from taskflow.arguments import ArgumentKeeper
 from taskflow.exceptions import ConfigurationError, ManagerClosedError, PersistenceRequiredError
 from taskflow.execution import Execution, Executor
+from taskflow.journal import DurableTask, Journal
 from taskflow.models import TaskRecord, TaskStatus
 from taskflow.registry import TaskRegistry
 from taskflow.store import TaskStore
@@ -32,12 +33,14 @@ class Enqueuer:
         store: TaskStore,
         executor: Executor,
         arguments: ArgumentKeeper,
+        journal: Journal | None = None,
     ) -> None:
         self.closed = False
         self._registry = registry
         self._store = store
         self._executor = executor
         self._arguments = arguments
+        self._journal = journal
 
     def enqueue(
         self,
@@ -65,7 +68,7 @@ class Enqueuer:
         if self.closed:
             raise ManagerClosedError
         entry = self._registry.entry(func)
-        if entry.config.persist:
+        if entry.config.persist and self._journal is None:
             raise PersistenceRequiredError(entry.name)
         record = TaskRecord(
             task_id or new_task_id(),
@@ -78,21 +81,35 @@ class Enqueuer:
             registered=entry.registered,
             code_function=entry.code_function,
             retry_of=retry_of,
+            durable=entry.config.persist,
         )
         if idempotency_key is not None:
             record.idempotency_key = _checked_key(idempotency_key)
         if tags is not None:
             record.tags = _checked_tags(tags)
         self._arguments.keep(record, entry, args, kwargs)
-        holder = self._store.add(record)
+        resumable = self._arguments.revivable(entry)
+        holder = self._store.add(record, remember=resumable)
         if holder is not record:
             return holder.task_id, None
-        execution = Execution(entry, record, args, kwargs, contextvars.copy_context())
+        execution = Execution(entry, record, args, kwargs, contextvars.copy_context(), resumable=resumable)
         self._executor.admit(execution)
+        if record.durable:
+            self._write_ahead(execution)
         if self.closed:  # by another thread, meanwhile: nobody would drive it
             self._executor.interrupt(execution)
             raise ManagerClosedError
         return record.task_id, execution
+
+    def promise(self, task_id: str) -> DurableTask | None:
+        """What the backend knows of an unfinished task with ``persist=True``; ``None`` of any other."""
+        return None if self._journal is None else self._journal.find(task_id)
+
+    def _write_ahead(self, execution: Execution) -> None:
+        assert self._journal is not None  # checked before anything was made
+        # First known to be durable, then written: the write may be refused on the spot.
+        execution.durable = self._journal.open(execution.record)
+        self._journal.write_ahead(execution.durable)
 
 
 _octets: deque[bytes] = deque()

@@ -5,7 +5,6 @@
     TaskflowError
     ├── ConfigurationError (ValueError)      a wrong constructor or decorator value
     │   └── DuplicateTaskNameError           two functions under one registered name
-    ├── NotAvailableYetError (NotImplementedError)
     ├── TaskArgumentError (ValueError)       arguments that cannot be stored and revived unchanged
     ├── DecryptionError                      stored arguments and none of the keys fits
     ├── PersistenceRequiredError             persist=True and no backend
@@ -37,7 +36,6 @@ __all__ = [
     "FunctionNotRegisteredError",
     "InvalidTransitionError",
     "ManagerClosedError",
-    "NotAvailableYetError",
     "PersistenceRequiredError",
     "TaskArgumentError",
     "TaskFinishedError",
@@ -86,18 +84,6 @@ class DuplicateTaskNameError(ConfigurationError):
             f"already registered for {first}; {second} needs a name of its own "
             f'(@task_manager.task(name="..."))',
         )
-
-
-class NotAvailableYetError(TaskflowError, NotImplementedError):
-    """An option of the contract whose feature has not landed.
-
-    Attributes:
-        parameter: name of the option.
-    """
-
-    def __init__(self, parameter: str, feature: str) -> None:
-        self.parameter = parameter
-        super().__init__(f"{parameter}: {feature} is not available yet in this version of Taskflow")
 
 
 class TaskArgumentError(TaskflowError, ValueError):

@@ -27,6 +27,7 @@ from taskflow.exceptions import (
     TaskNotCancellableError,
     TaskNotFoundError,
 )
+from taskflow.journal import DurableTask
 from taskflow.models import TaskRecord, TaskStatus, qualified_name
 from taskflow.registry import TaskEntry
 from taskflow.running import running_loop
@@ -40,7 +41,7 @@ logger = logging.getLogger("taskflow")
 STACKTRACE_BYTES = 64 * 1024
 """Bytes that a record keeps of a traceback, and of an exception's text."""
 
-RUNNING, RETRYING = TaskStatus.RUNNING, TaskStatus.RETRYING
+PENDING, RUNNING, RETRYING = TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING
 SUCCESS, FAILED = TaskStatus.SUCCESS, TaskStatus.FAILED
 INTERRUPTED, CANCELLED = TaskStatus.INTERRUPTED, TaskStatus.CANCELLED
 
@@ -56,8 +57,11 @@ class Execution(Steered):
         context: the contextvars of the place that enqueued it.
         taken: whether somebody has undertaken to drive it.
         stop: the state and reason to end with, once it was asked to stop.
-        retry_delay: seconds between the latest failure and the next attempt.
+        retry_delay: seconds between the latest failure, or the recovery, and the next attempt.
         retry_at: when that attempt is due, on the monotonic clock.
+        durable: what the backend knows of it; ``None`` if it is not written ahead.
+        resumable: whether what a shutdown leaves of it can run after the next start.
+        begun: whether its function has been entered.
     """
 
     entry: TaskEntry
@@ -69,6 +73,14 @@ class Execution(Steered):
     stop: tuple[TaskStatus, str] | None = None
     retry_delay: float = 0.0
     retry_at: float = 0.0
+    durable: DurableTask | None = None
+    resumable: bool = False
+    begun: bool = False
+
+    def left_as(self) -> TaskStatus:
+        """What a shutdown makes of it: PENDING if it can run after the next start."""
+        again = not self.begun or self.entry.config.requeue_on_interrupt
+        return PENDING if self.resumable and again else INTERRUPTED
 
     def take(self) -> bool:
         """Undertake to drive it; false if somebody has before."""
@@ -105,18 +117,22 @@ class Executor:
         Whatever the function does, nothing is raised; only when the calling asyncio task itself is
         cancelled does that pass through, with the record INTERRUPTED.
         """
-        if execution.record.finished:  # ended while it waited for its turn: no slot is needed for that
+        # Ended, or left for later, while it waited for its turn: no slot is needed for that.
+        if execution.record.finished or execution.stop is not None:
             self.executions.pop(execution.record.task_id, None)
             return
         execution.loop = asyncio.get_running_loop()
         self._driven.add(execution)
         try:
+            if (execution.durable or execution.retry_delay) and not await self._is_ready(execution):
+                return
             await self._attempt(execution)
             while execution.record.status is RETRYING and execution.record in self._store:
                 await self._wait_for_retry(execution)
                 await self._attempt(execution)
         except asyncio.CancelledError:
-            self._stopped(execution)
+            if not self._is_given_back(execution):
+                self._stopped(execution)
             if execution.stop is None or execution.host_cancelled():
                 raise
         except BaseException:
@@ -124,9 +140,28 @@ class Executor:
             raise
         finally:
             self._driven.discard(execution)
-            self.executions.pop(execution.record.task_id, None)
+            if execution.taken:
+                self.executions.pop(execution.record.task_id, None)
             if self._idle_waiters and not self._driven:
                 self._wake_idle_waiters()
+
+    async def _is_ready(self, execution: Execution) -> bool:
+        """Wait until a task is stored, and for what a restart left of its retry delay.
+
+        False if it was refused, cancelled or taken over meanwhile.
+        """
+        durable = execution.durable
+        if durable is not None and not await execution.step_in(execution.context, durable.settled()):
+            return False
+        if execution.retry_delay:
+            await self._wait_for_retry(execution)
+        return not execution.record.finished
+
+    def _is_given_back(self, execution: Execution) -> bool:
+        """Let somebody else drive a task that a client was promised, and that its request did not reach."""
+        promised = execution.durable is not None and not execution.begun
+        execution.taken = not promised or execution.stop is not None or self.deadline is not None
+        return not execution.taken
 
     def _attempt(self, execution: Execution) -> Coroutine[Any, Any, None]:
         """The next attempt, in a fresh copy of the captured context."""
@@ -143,6 +178,9 @@ class Executor:
         try:
             if not self._begin(execution, self._slots.name, slot.waited):
                 return
+            if execution.durable is not None and not await execution.durable.settled():
+                return
+            execution.begun = True  # only now: its RUNNING is known to be stored
             await execution.entry.func(*execution.args, **execution.kwargs)
         except asyncio.CancelledError as exc:
             if execution.stop is not None or execution.host_cancelled():
@@ -163,6 +201,11 @@ class Executor:
         """An attempt of a sync function, inside its own context, in a thread."""
         if not self._begin(execution, self._threads.name, waited):
             return
+        if execution.durable is not None and not execution.durable.settled_from_thread():
+            return
+        if execution.record.status is not RUNNING:  # stopped while it waited for that
+            return
+        execution.begun = True
         try:
             _refuse_coroutine(execution.entry.func(*execution.args, **execution.kwargs))
         except BaseException as exc:  # a thread has nobody to raise to
@@ -173,6 +216,8 @@ class Executor:
     def _begin(self, execution: Execution, pool: str, waited: float) -> bool:
         """Enter RUNNING; false if the task was cancelled or interrupted while it waited."""
         record = execution.record
+        if execution.stop is not None:
+            return False
         enter_task(record, self._store)
         try:
             return self._store.transition(record.task_id, RUNNING, slot=(pool, waited)) is not None
@@ -190,6 +235,7 @@ class Executor:
         name, attempts = record.func_name, record.max_retries + 1
         if retry < record.max_retries:
             delay = execution.retry_delay = execution.entry.config.retry_delay(retry)
+            execution.begun = False
             if self._move(execution, RETRYING, failure=failure, next_delay=delay):
                 message = "task %s (%s) failed in attempt %d of %d, next in %g s"
                 _log(logging.WARNING, exc, message, name, record.task_id, retry + 1, attempts, delay)
@@ -199,13 +245,13 @@ class Executor:
 
     def _stopped(self, execution: Execution) -> None:
         """End the record as it was asked to, unless that has been done."""
-        status, reason = execution.stop or (INTERRUPTED, "shutdown")
+        status, reason = execution.stop or (execution.left_as(), "shutdown")
         self._move(execution, status, reason=reason)
 
     async def _wait_for_retry(self, execution: Execution) -> None:
         execution.retry_at = time.monotonic() + execution.retry_delay
         if self._is_hopeless(execution):
-            self._move(execution, INTERRUPTED, reason="shutdown")
+            execution.stop = (self._leave(execution, "shutdown"), "shutdown")
         else:
             await execution.step_in(execution.context, asyncio.sleep(execution.retry_delay))
 
@@ -252,13 +298,20 @@ class Executor:
         self._end_waiting(execution.record, CANCELLED, reason)
         self._halt(execution, CANCELLED, reason)
 
-    def interrupt(self, execution: Execution) -> None:
-        """Interrupt one execution. Of an async function that runs, the attempt ends the record itself,
-        inside its context, when the cancellation surfaces.
+    def interrupt(self, execution: Execution, reason: str = "shutdown") -> None:
+        """Interrupt one execution, or leave it for later if it can run after the next start.
+
+        Of an async function that runs, the attempt ends the record itself, inside its context, when the
+        cancellation surfaces.
         """
-        if not self._end_waiting(execution.record, INTERRUPTED, "shutdown") and not execution.entry.is_async:
-            self._move(execution, INTERRUPTED, reason="shutdown")
-        self._halt(execution, INTERRUPTED, "shutdown")
+        self._halt(execution, self._leave(execution, reason), reason)
+
+    def _leave(self, execution: Execution, reason: str) -> TaskStatus:
+        """End a record that waits, or that a sync function keeps; returns what becomes of it."""
+        status = execution.left_as() if reason == "shutdown" else INTERRUPTED
+        if not self._end_waiting(execution.record, status, reason) and not execution.entry.is_async:
+            self._move(execution, status, reason=reason)
+        return status
 
     def interrupt_hopeless(self) -> None:
         """Interrupt what waits for a retry that is due only after the deadline."""
@@ -274,7 +327,7 @@ class Executor:
     def abandon_all(self) -> None:
         """Interrupt the records of functions that do not stop; what they still return is discarded."""
         for execution in list(self.executions.values()):
-            self._move(execution, INTERRUPTED, reason="shutdown")
+            self._move(execution, execution.left_as(), reason="shutdown")
             if execution.loop is running_loop():
                 execution.abandon()
         self.executions.clear()

@@ -11,22 +11,27 @@ from fastapi import BackgroundTasks, FastAPI
 
 from taskflow import injection, lifecycle
 from taskflow.arguments import ArgumentKeeper
+from taskflow.backend import SnapshotBackend
+from taskflow.backends import SqliteBackend
 from taskflow.background import ManagedBackgroundTasks, Runner
 from taskflow.checks import check_bool, check_choice, check_int, check_seconds
 from taskflow.concurrency import Pool, SlotPool, ThreadPool
 from taskflow.dispatch import Dispatcher, Lane
 from taskflow.encryption import make_fernet
 from taskflow.enqueue import Enqueuer
-from taskflow.exceptions import ConfigurationError, NotAvailableYetError
+from taskflow.exceptions import ConfigurationError
 from taskflow.execution import Executor
 from taskflow.history import History
 from taskflow.models import TaskConfig, TaskRecord
 from taskflow.observers.base import TaskObserver
 from taskflow.observers.chain import LoggerChain
 from taskflow.observers.file import FileLogger, resolve_path
+from taskflow.persistence import EngineParts, Persistence, PersistenceOptions
+from taskflow.query import MAX_PAGE, TaskQuery
 from taskflow.registry import TaskRegistry
 from taskflow.retry import Retrier
 from taskflow.shutdown import Shutdown
+from taskflow.snapshot import SnapshotScheduler
 from taskflow.store import TaskStore
 from taskflow.stream import EventStream
 
@@ -45,12 +50,12 @@ class TaskManager:
     """Background tasks with retries, ids, a history, and one stream of events.
 
     Args:
-        snapshot_db: path to a SQLite file; not available yet.
-        snapshot_backend: custom backend; not available yet.
+        snapshot_db: path to a SQLite file, which keeps the tasks.
+        snapshot_backend: the backend that keeps them instead.
         snapshot_interval: seconds between periodic flushes to the backend.
-        requeue_pending: save unfinished tasks on shutdown and run them after the next start; not
-            available yet.
-        merged_list_ttl: seconds that the merged list of tasks is cached.
+        requeue_pending: save unfinished tasks on shutdown and run them after the next start; needs one
+            of the two. Tasks with ``persist=True`` are saved and run again in any case.
+        merged_list_ttl: seconds for which what was read of the backend is given again.
         loggers: observers; each receives every `task_log` call and every lifecycle transition.
         log_file: path of a log file: short for one more `FileLogger`, unless ``loggers`` has one for
             that path.
@@ -67,6 +72,11 @@ class TaskManager:
         shutdown_timeout: seconds that accepted tasks get to finish once a shutdown begins.
         handle_signals: begin the shutdown at SIGTERM and SIGINT, before the server's own handler.
         max_history: finished records to keep in memory.
+        retention_days: days after which the backend forgets an ended task; never if ``None``.
+        heartbeat_interval: seconds between two signs of life to the backend ...
+        lease_timeout: ... and seconds without one after which others take over this instance's tasks.
+        rescue_interval: seconds between two looks for tasks to take over.
+        max_rescues: a task whose process died in the middle of it so many times is not tried again.
 
     Attributes:
         registry: the registered functions and their configurations.
@@ -75,17 +85,17 @@ class TaskManager:
         fernet: the encryptor; ``None`` without ``encrypt_args_key``.
         stream: where every event passes; subscribe here to read them all.
         pools: what bounds concurrency: async slots and threads.
+        history: reads the records of memory and backend as one listing.
         enqueuer, executor, dispatcher: the parts of the engine.
 
     Raises:
         ConfigurationError: a value that cannot be; the message names it and what is allowed.
-        NotAvailableYetError: an option whose feature has not landed.
     """
 
     def __init__(
         self,
         snapshot_db: str | None = None,
-        snapshot_backend: Any | None = None,
+        snapshot_backend: SnapshotBackend | None = None,
         snapshot_interval: float = 60.0,
         requeue_pending: bool = False,
         merged_list_ttl: float = 5.0,
@@ -103,10 +113,24 @@ class TaskManager:
         shutdown_timeout: float = 10.0,
         handle_signals: bool = True,
         max_history: int = 10_000,
+        retention_days: float | None = None,
+        heartbeat_interval: float = 10.0,
+        lease_timeout: float = 30.0,
+        rescue_interval: float = 5.0,
+        max_rescues: int = 3,
     ) -> None:
-        check_seconds("snapshot_interval", snapshot_interval, above=True)
+        persistence = PersistenceOptions(
+            snapshot_interval=snapshot_interval,
+            retention_days=retention_days,
+            heartbeat_interval=heartbeat_interval,
+            lease_timeout=lease_timeout,
+            rescue_interval=rescue_interval,
+            max_rescues=max_rescues,
+        )
         check_seconds("merged_list_ttl", merged_list_ttl)
-        _refuse_persistence(snapshot_db, snapshot_backend, check_bool("requeue_pending", requeue_pending))
+        backend = _backend(snapshot_db, snapshot_backend)
+        if check_bool("requeue_pending", requeue_pending) and backend is None:
+            raise ConfigurationError("requeue_pending", True, "needs snapshot_db or snapshot_backend")
         self.dispatch = check_choice("dispatch", dispatch, ("request", "detached"))
         self._handle_signals = check_bool("handle_signals", handle_signals)
         observers = _observer_list(loggers)
@@ -130,9 +154,16 @@ class TaskManager:
         self.pools: tuple[Pool, ...] = (slots, threads)
         self.executor = Executor(self.store, slots, threads)
         self.dispatcher = Dispatcher(self.executor)
-        arguments = ArgumentKeeper(self.fernet)
-        self.enqueuer = Enqueuer(self.registry, self.store, self.executor, arguments)
-        self.history = History(self.store, ttl=merged_list_ttl)
+        arguments = ArgumentKeeper(self.fernet, requeue=requeue_pending)
+        self._persistence: Persistence | None = None
+        self._scheduler: SnapshotScheduler | None = None
+        if backend is not None:
+            parts = EngineParts(self.stream, self.store, self.registry, arguments, self.dispatcher)
+            self._persistence = Persistence(backend, parts, persistence)
+            self._scheduler = self._persistence.scheduler
+        journal = None if self._persistence is None else self._persistence.journal
+        self.enqueuer = Enqueuer(self.registry, self.store, self.executor, arguments, journal)
+        self.history = History(self.store, backend, self._scheduler, merged_list_ttl)
         self._retrier = Retrier(
             self.registry, self.store, self.history, arguments, self.enqueuer, self.dispatcher
         )
@@ -143,7 +174,8 @@ class TaskManager:
         self._signals = lifecycle.SignalChain(self._on_signal)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Task[None] | None = None
-        self._scheduler = None
+        if self._persistence is not None:
+            self._shutdown.listen(self._persistence.stop_recovering)
         if self.logger is not None:
             self.logger.watch(self)
 
@@ -247,6 +279,30 @@ class TaskManager:
         """
         return await self._retrier.retry(task_id)
 
+    async def committed(self, task_id: str) -> None:
+        """Return once a task with ``persist=True`` is stored, so that it survives a crash.
+
+        Returns at once for any other task, and for one that has ended.
+
+        Raises:
+            CommitError: it could not be stored, and will not run.
+        """
+        promise = self.enqueuer.promise(task_id)
+        if promise is not None:
+            await promise.committed()
+
+    async def merged_list(self, limit: int = MAX_PAGE) -> list[TaskRecord]:
+        """The newest records of this process and of the backend, newest first.
+
+        Args:
+            limit: the most records, up to 1,000; `history` pages through all of them.
+
+        Raises:
+            ConfigurationError: the limit is out of range.
+            BackendError: the backend cannot be asked.
+        """
+        return (await self.history.page(TaskQuery(limit=limit))).records
+
     async def drain(self) -> None:
         """Return when every task that runs or was dispatched has ended; for tests and scripts."""
         await self.dispatcher.drain()
@@ -315,6 +371,8 @@ class TaskManager:
         self._shutdown.reset()
         if self.logger is not None:
             await self.logger.startup()
+        if self._persistence is not None:
+            await self._persistence.startup()
         self.dispatcher.start()
         if self._handle_signals:
             self._signals.install()
@@ -333,6 +391,8 @@ class TaskManager:
 
     async def _stop(self) -> None:
         await self._shutdown.finish()
+        if self._persistence is not None:
+            await self._persistence.shutdown()
         self.dispatcher.stop()
         self._threads.close()
         if self.logger is not None:
@@ -352,7 +412,7 @@ class TaskManager:
     @property
     def backend_error(self) -> str | None:
         """Why the backend cannot be used now; ``None`` if it can, or there is none."""
-        return None
+        return None if self._persistence is None else self._persistence.vitals.error
 
     async def __aenter__(self) -> Self:
         await self.startup()
@@ -367,12 +427,18 @@ class TaskManager:
             loop.call_soon_threadsafe(self._shutdown.begin)
 
 
-def _refuse_persistence(db: str | None, backend: object | None, requeue_pending: bool) -> None:
-    """Options that would be promises nobody keeps yet."""
-    options = {"snapshot_db": db, "snapshot_backend": backend, "requeue_pending": requeue_pending or None}
-    for parameter, value in options.items():
-        if value is not None:
-            raise NotAvailableYetError(parameter, "persistence")
+def _backend(path: str | None, backend: SnapshotBackend | None) -> SnapshotBackend | None:
+    """The backend that keeps the tasks, if any; one that was made already takes precedence."""
+    if backend is not None:
+        if not isinstance(backend, SnapshotBackend):
+            raise ConfigurationError("snapshot_backend", backend, "must be a SnapshotBackend")
+        return backend
+    if path is None:
+        return None
+    try:
+        return SqliteBackend(path)
+    except ConfigurationError as error:
+        raise ConfigurationError("snapshot_db", error.value, error.allowed) from error
 
 
 def _observer_list(loggers: list[TaskObserver] | None) -> list[TaskObserver]:

@@ -11,13 +11,19 @@ from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
+from taskflow.exceptions import CommitError
 from taskflow.execution import Execution
+from taskflow.journal import DurableTask
 
 if TYPE_CHECKING:
     from taskflow.manager import TaskManager
+
+RETRY_AFTER = "5"
+"""Seconds, for clients that were refused: about the time that a database takes to come back."""
 
 __all__ = ["RequestTasks", "TaskflowMiddleware", "current_request"]
 
@@ -31,10 +37,22 @@ class RequestTasks:
         status: HTTP status of the response, ``None`` before it started.
         complete: whether its last byte was sent.
         failed: whether what should have made the response raised; ``None`` where nobody can tell.
+        promises: the tasks that must be stored before the response starts.
+        refused: whether the response was replaced, because one could not be.
         over: whether the request has ended; contexts copied from it live on in its tasks.
     """
 
-    __slots__ = ("_scope", "complete", "failed", "manager", "over", "status", "tasks")
+    __slots__ = (
+        "_scope",
+        "complete",
+        "failed",
+        "manager",
+        "over",
+        "promises",
+        "refused",
+        "status",
+        "tasks",
+    )
 
     def __init__(self, manager: TaskManager, scope: Scope) -> None:
         self.tasks: list[tuple[TaskManager, Execution]] = []
@@ -44,6 +62,8 @@ class RequestTasks:
         self.status: int | None = None
         self.complete = False
         self.over = False
+        self.promises: list[DurableTask] = []
+        self.refused = False
 
     def add(self, manager: TaskManager, execution: Execution) -> None:
         """Take note of a task; the first one makes it watch how the route ends."""
@@ -77,6 +97,24 @@ class RequestTasks:
             return False
         return raised or self.failed is False or self.status is None or self.status < 400
 
+    async def keep_promises(self, message: Message) -> str | None:
+        """Before the response starts: wait until what it promises is stored; why not, if it cannot be."""
+        if message["type"] != "http.response.start" or self.failed:
+            return None
+        try:
+            for promise in self.promises:
+                await promise.committed()
+        except CommitError as error:
+            return str(error)
+        return None
+
+    def refuse(self) -> None:
+        """The response is not what the route meant: none of the tasks may run."""
+        self.refused = self.failed = True
+        for manager, execution in self.tasks:
+            if execution.take():
+                manager.executor.skip(execution, "not_dispatched")
+
 
 _request: ContextVar[RequestTasks | None] = ContextVar("taskflow_request", default=None)
 
@@ -105,6 +143,12 @@ class TaskflowMiddleware:
         request = RequestTasks(self.task_manager, scope)
 
         async def noting_send(message: Message) -> None:
+            if request.refused:
+                return  # the rest of the response that was replaced
+            if request.promises and (reason := await request.keep_promises(message)) is not None:
+                request.refuse()
+                await _unavailable(reason)(scope, receive, send)
+                return
             await send(message)
             if request.tasks:  # other requests pay nothing
                 request.note(message)
@@ -122,6 +166,11 @@ class TaskflowMiddleware:
             request.over = True
             if request.tasks:
                 await _settle(request, raised)
+
+
+def _unavailable(reason: str) -> JSONResponse:
+    """What the client gets instead: nothing was accepted, and trying again may help."""
+    return JSONResponse({"detail": reason}, 503, {"Retry-After": RETRY_AFTER})
 
 
 async def _settle(request: RequestTasks, raised: bool) -> None:

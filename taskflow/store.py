@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from taskflow.checks import check_int
-from taskflow.clock import rfc3339
+from taskflow.clock import rfc3339, utcnow
 from taskflow.exceptions import InvalidTransitionError
 from taskflow.models import TRANSITIONS, FailedAttempt, TaskRecord, TaskStatus
 from taskflow.observers.base import LifecycleEvent, LogEvent
@@ -117,6 +117,41 @@ class TaskStore:
                 record.trace_context = self._stream.inject(event)
         return record
 
+    def adopt(self, record: TaskRecord, reason: str) -> None:
+        """Add a record that another process has left behind; of a PENDING one, emit that it is back.
+
+        Args:
+            record: as it was stored; its arguments may be encoded.
+            reason: ``requeued`` or ``rescued``.
+
+        Raises:
+            ValueError: there is a task with this id.
+        """
+        # How long it has waited is known by the wall clock alone.
+        waited = (utcnow() - record.created_at).total_seconds()
+        record.state_clock = time.monotonic() - max(0.0, waited)
+        record.reason = reason
+        emit = self._stream.active and record.status is PENDING
+        with self._lock:
+            if record.task_id in self._records:
+                raise ValueError(f"there is a task with id {record.task_id!r} already")
+            if record.idempotency_key is not None:
+                self._keys.setdefault(record.idempotency_key, record.task_id)
+            if emit:
+                record.backlog = []
+            self._records[record.task_id] = record
+        if emit:
+            event = _event(record, utcnow())
+            event.reason = reason
+            self._emit(record, event)
+
+    def forget(self, task_id: str) -> None:
+        """Let go of a record whose truth is elsewhere. No event is made."""
+        with self._lock:
+            record = self._records.pop(task_id, None)
+            if record is not None:
+                self._release_key(record)
+
     def get(self, task_id: str) -> TaskRecord | None:
         """The record with this id, or ``None``."""
         return self._records.get(task_id)
@@ -179,7 +214,7 @@ class TaskStore:
                 event.queue_duration = record.state_clock - since
             if slot is not None:
                 event.pool, event.slot_wait = slot
-            if left is RUNNING:
+            if left is RUNNING and record.started_clock is not None:  # here, not where it was left behind
                 event.attempt_duration = record.state_clock - since
             if record.backlog is not None:
                 # Another thread is emitting this record's previous event: it will
@@ -213,6 +248,8 @@ class TaskStore:
             if record.start_time is None:
                 record.start_time, record.started_clock = now, clock
                 return True
+            if record.started_clock is None:  # it started in another process
+                record.started_clock = clock - (now - record.start_time).total_seconds()
         elif status is RETRYING:
             record.retries_used += 1
             self._remember_attempt(record, now, failure, next_delay or 0.0)

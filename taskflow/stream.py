@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from taskflow.models import TaskStatus
-from taskflow.observers.base import LifecycleEvent, LogEvent
+from taskflow.observers.base import BackendEvent, LifecycleEvent, LogEvent
 from taskflow.observers.chain import LoggerChain
 
 logger = logging.getLogger("taskflow")
@@ -58,6 +58,11 @@ class EventStream:
             self.chain.on_log(event)
         if self._subscribers:
             self._publish(event)
+
+    def backend(self, event: BackendEvent) -> None:
+        """Publish how an operation on the backend went; to the observers alone."""
+        if self.chain is not None:
+            self.chain.on_backend(event)
 
     def inject(self, event: LifecycleEvent) -> dict[str, str] | None:
         """What the observers want remembered over a restart, or ``None``."""

@@ -16,11 +16,11 @@ from taskflow import (
     InMemoryLogger,
     LoggerChain,
     ManagedBackgroundTasks,
-    NotAvailableYetError,
     TaskManager,
     TaskRegistry,
     TaskStore,
 )
+from taskflow.backends import MemoryBackend
 
 # Contract
 
@@ -51,6 +51,11 @@ def test_the_constructor_takes_what_was_promised_by_position_or_name():
         "shutdown_timeout": 10.0,
         "handle_signals": True,
         "max_history": 10_000,
+        "retention_days": None,
+        "heartbeat_interval": 10.0,
+        "lease_timeout": 30.0,
+        "rescue_interval": 5.0,
+        "max_rescues": 3,
     } == {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
@@ -152,6 +157,13 @@ class Backend: ...
         *[("snapshot_interval", value) for value in (0, -1.0, "60", None, float("nan"), True)],
         *[("merged_list_ttl", value) for value in (-1, "5", None, float("inf"))],
         *[("requeue_pending", value) for value in (1, "yes", None)],
+        *[("snapshot_db", value) for value in ("", 5, "no/such/folder/tasks.db", "a\0b")],
+        *[("snapshot_backend", value) for value in ("tasks.db", Backend(), MemoryBackend)],
+        *[("retention_days", value) for value in (0, -1, "7", float("inf"), True)],
+        *[("heartbeat_interval", value) for value in (0, -1, "10", None)],
+        *[("lease_timeout", value) for value in (0, -1, "30", None)],
+        *[("rescue_interval", value) for value in (0, -1, "5", None)],
+        *[("max_rescues", value) for value in (0, -1, 1.5, "3", None)],
         *[
             ("loggers", value)
             for value in ("tasks.log", InMemoryLogger(), [1], [InMemoryLogger], {"a": 1}, 5)
@@ -193,13 +205,21 @@ def test_a_wrong_key_is_not_part_of_the_error(key: Any):
     assert "xxx" not in repr(refused.value)
 
 
-@pytest.mark.parametrize(
-    ("parameter", "value"),
-    [("snapshot_db", "tasks.db"), ("snapshot_backend", Backend()), ("requeue_pending", True)],
-)
-def test_what_needs_persistence_says_that_it_is_not_available_yet(parameter: str, value: Any):
-    with pytest.raises(NotAvailableYetError, match=f"^{parameter}: persistence is not available yet"):
-        TaskManager(**{parameter: value})
+def test_a_made_backend_takes_precedence_over_a_path(tmp_path: Path):
+    manager = TaskManager(str(tmp_path / "tasks.db"), MemoryBackend())
+
+    assert manager._scheduler is not None
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_requeueing_needs_somewhere_to_keep_the_tasks():
+    with pytest.raises(ConfigurationError, match=r"^requeue_pending=True: needs snapshot_db or"):
+        TaskManager(requeue_pending=True)
+
+
+def test_a_lease_must_outlast_a_heartbeat_that_is_late():
+    with pytest.raises(ConfigurationError, match=r"^lease_timeout=15: must be at least twice the heartbeat"):
+        TaskManager(lease_timeout=15)
 
 
 def test_the_decorator_needs_its_parentheses():

@@ -1,0 +1,124 @@
+"""Making rows that another process left behind this instance's own.
+
+A row is claimed as it is, under the condition that nobody else has: what becomes of the task is decided
+afterwards, by whoever got it. What cannot run here stays where it is, and is logged once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from taskflow.arguments import ArgumentKeeper
+from taskflow.backend import Change
+from taskflow.exceptions import BackendFormatError, DecryptionError, TaskArgumentError
+from taskflow.instance import Instance
+from taskflow.models import TaskRecord
+from taskflow.query import Cursor
+from taskflow.registry import TaskEntry, TaskRegistry
+from taskflow.rows import RELEASED, TaskRow, to_record
+
+__all__ = ["Claim", "Claims"]
+
+logger = logging.getLogger("taskflow")
+
+COMPLAINTS: Final = 1_000
+"""Rows that cannot run here, of which it is remembered that this was logged."""
+
+
+@dataclass(slots=True)
+class Claim:
+    """A row that can be taken over, and what is needed to go on with it.
+
+    Attributes:
+        row: as it was left behind.
+        record: the record that it stands for.
+        entry: its function; ``None`` if the task cannot run again.
+        args, kwargs: the arguments of the function.
+    """
+
+    row: TaskRow
+    record: TaskRecord
+    entry: TaskEntry | None = None
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] | None = None
+
+    @property
+    def released(self) -> bool:
+        """Whether it was left behind on purpose, at a clean stop."""
+        return self.row.owner == RELEASED
+
+
+class Claims:
+    """Finds such rows.
+
+    Args:
+        instance: for whom.
+        registry: which functions can run here.
+        arguments: how their arguments were stored.
+    """
+
+    def __init__(self, instance: Instance, registry: TaskRegistry, arguments: ArgumentKeeper) -> None:
+        self._instance = instance
+        self._registry = registry
+        self._arguments = arguments
+        self._complained: set[str] = set()
+
+    async def take(self, limit: int, after: Cursor | None) -> tuple[list[Claim], Cursor | None]:
+        """Make up to ``limit`` rows ours: those that nobody else got, and where the next ones begin.
+
+        Raises:
+            BackendError: the backend cannot be asked.
+        """
+        backend, measure = self._instance.backend, self._instance.vitals.measure
+        rows = await measure("claimable", backend.claimable(self._names(), limit, after=after))
+        claims = [claim for row in rows if (claim := self._claim(row)) is not None]
+        if claims:
+            changes = [_change(claim.row, self._instance.token) for claim in claims]
+            outcomes = await measure("commit", backend.commit(changes))
+            claims = [claim for claim, got in zip(claims, outcomes, strict=True) if got.applied]
+        return claims, rows[-1].cursor if len(rows) == limit else None
+
+    async def complain(self) -> None:
+        """Log which rows nobody here can run for want of a function.
+
+        Raises:
+            BackendError: the backend cannot be asked.
+        """
+        unknown = self._instance.backend.unclaimable(self._names())
+        for name, count in (await self._instance.vitals.measure("unclaimable", unknown)).items():
+            message = "%d stored tasks wait for a function named %r, which is not registered here"
+            logger.error(message, count, name)
+
+    def _names(self) -> Collection[str]:
+        return [entry.name for entry in self._registry]
+
+    def _claim(self, row: TaskRow) -> Claim | None:
+        """What can be done with the row; ``None`` if it must wait for somebody who can run it."""
+        try:
+            record = to_record(row)
+            if not row.durable and row.owner != RELEASED:
+                return Claim(row, record)
+            entry = self._registry.named(row.func_name)
+            if entry is None:
+                return None
+            return Claim(row, record, entry, *self._arguments.recall(record, entry))
+        except (BackendFormatError, DecryptionError, TaskArgumentError) as error:
+            self._complain(row, error)
+            return None
+
+    def _complain(self, row: TaskRow, error: Exception) -> None:
+        if row.task_id not in self._complained:
+            if len(self._complained) >= COMPLAINTS:
+                self._complained.clear()
+            self._complained.add(row.task_id)
+            message = "task %s (%s) was left behind and stays where it is: %s"
+            logger.error(message, row.func_name, row.task_id, error)
+
+
+def _change(row: TaskRow, token: str) -> Change:
+    """The same row with another owner."""
+    assert row.owner is not None  # it has not ended
+    return Change(replace(row, owner=token), (row.owner, row.status))

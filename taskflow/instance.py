@@ -1,0 +1,78 @@
+"""What the backend knows of this process: a lease, and while it lasts its tasks are nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+
+from taskflow.backend import SnapshotBackend
+from taskflow.exceptions import BackendError
+from taskflow.vitals import BackendVitals
+
+__all__ = ["Instance"]
+
+logger = logging.getLogger("taskflow")
+
+
+class Instance:
+    """Holds a lease and keeps it alive with heartbeats.
+
+    Args:
+        backend: where the lease is, and the rows that are held by it.
+        vitals: measures every operation on the backend.
+        heartbeat: seconds between two heartbeats.
+        timeout: seconds without one after which the lease has run out.
+
+    Attributes:
+        backend, vitals: as given.
+        token: the lease: what the rows of this instance carry as their owner.
+    """
+
+    def __init__(
+        self, backend: SnapshotBackend, vitals: BackendVitals, heartbeat: float, timeout: float
+    ) -> None:
+        self.backend = backend
+        self.vitals = vitals
+        self.token = new_token()
+        self._heartbeat = heartbeat
+        self._timeout = timeout
+
+    async def acquire(self, *, previous: str | None = None) -> None:
+        """Take a new lease; with it, what is left of the ``previous`` one.
+
+        Raises:
+            BackendError: that failed; the token is what it was.
+        """
+        token = new_token()
+        acquired = self.backend.acquire(token, self._timeout, previous=previous)
+        await self.vitals.measure("acquire", acquired)
+        self.token = token
+
+    async def release(self) -> None:
+        """Give the lease back: what it left unfinished may be taken over.
+
+        Raises:
+            BackendError: that failed; the lease runs out by itself.
+        """
+        await self.vitals.measure("release", self.backend.release(self.token))
+
+    async def keep(self) -> None:
+        """Send heartbeats until cancelled."""
+        while True:
+            await asyncio.sleep(self._heartbeat)
+            try:
+                await self._beat()
+            except BackendError:  # logged; the next heartbeat tries again
+                continue
+
+    async def _beat(self) -> None:
+        if not await self.vitals.measure("renew", self.backend.renew(self.token, self._timeout)):
+            # A new token: others may have taken over rows, and may leave them to us again.
+            logger.warning("the lease ran out before its heartbeat came; taking a new one")
+            await self.acquire(previous=self.token)
+
+
+def new_token() -> str:
+    """A token that nobody has ever had."""
+    return uuid.uuid4().hex

@@ -1,0 +1,252 @@
+"""Everything that a backend adds to the engine, wired together; the engine runs without it as well."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from taskflow.arguments import ArgumentKeeper
+from taskflow.backend import SnapshotBackend
+from taskflow.checks import check_int, check_seconds
+from taskflow.claims import Claims
+from taskflow.dispatch import Dispatcher
+from taskflow.exceptions import BackendError, BackendUnavailableError, ConfigurationError
+from taskflow.instance import Instance
+from taskflow.journal import DurableTask, Journal
+from taskflow.models import TaskRecord
+from taskflow.observers.base import LifecycleEvent
+from taskflow.recovery import Recovery
+from taskflow.registry import TaskRegistry
+from taskflow.snapshot import SnapshotScheduler
+from taskflow.store import TaskStore
+from taskflow.stream import Event, EventStream
+from taskflow.vitals import BackendVitals
+
+__all__ = ["Persistence", "PersistenceOptions"]
+
+logger = logging.getLogger("taskflow")
+
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 30.0
+"""Seconds until a backend that was away at the start is tried again; each time twice as long."""
+
+LAST_WORD: Final = 5.0
+"""Seconds that a shutdown waits for the backend, at each of its steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersistenceOptions:
+    """How often things happen, and how long they are waited for; the parameters of `TaskManager`.
+
+    Raises:
+        ConfigurationError: a value is out of range.
+    """
+
+    snapshot_interval: float = 60.0
+    retention_days: float | None = None
+    heartbeat_interval: float = 10.0
+    lease_timeout: float = 30.0
+    rescue_interval: float = 5.0
+    max_rescues: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("snapshot_interval", "heartbeat_interval", "lease_timeout", "rescue_interval"):
+            check_seconds(name, getattr(self, name), above=True)
+        if self.retention_days is not None:
+            check_seconds("retention_days", self.retention_days, above=True)
+        check_int("max_rescues", self.max_rescues, minimum=1)
+        if self.lease_timeout < 2 * self.heartbeat_interval:
+            allowed = f"must be at least twice the heartbeat_interval of {self.heartbeat_interval:g} seconds"
+            raise ConfigurationError("lease_timeout", self.lease_timeout, allowed)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineParts:
+    """What persistence reads and drives."""
+
+    stream: EventStream
+    store: TaskStore
+    registry: TaskRegistry
+    arguments: ArgumentKeeper
+    dispatcher: Dispatcher
+
+
+class Persistence:
+    """Keeps the tasks of one manager in a backend.
+
+    It reads the event stream: what a task goes through reaches the backend because it is an event, by
+    the journal for durable tasks and by the scheduler for all others.
+
+    Args:
+        backend: where they are kept.
+        engine: the parts of the engine.
+        options: times and limits.
+
+    Attributes:
+        vitals: how the backend is doing.
+        journal: writes durable tasks.
+        scheduler: saves the history.
+    """
+
+    def __init__(self, backend: SnapshotBackend, engine: EngineParts, options: PersistenceOptions) -> None:
+        self.backend = backend
+        self.vitals = BackendVitals(backend.kind, engine.stream)
+        self._instance = Instance(backend, self.vitals, options.heartbeat_interval, options.lease_timeout)
+        self.journal = Journal(self._instance, self._on_refused, self._on_lost)
+        self.scheduler = SnapshotScheduler(self._instance, options.snapshot_interval, options.retention_days)
+        claims = Claims(self._instance, engine.registry, engine.arguments)
+        self._recovery = Recovery(
+            claims,
+            engine.store,
+            self.journal,
+            engine.dispatcher,
+            options.rescue_interval,
+            options.max_rescues,
+        )
+        self._store = engine.store
+        self._executor = engine.dispatcher.executor
+        self._connected = False
+        self._loops: set[asyncio.Task[None]] = set()
+        self._recovering: asyncio.Task[None] | None = None
+        self._lost: set[str] = set()
+        engine.stream.subscribe(self._on_event)
+
+    # Life
+
+    async def startup(self) -> None:
+        """Connect and take over what was left behind; while the backend is away, go on without it.
+
+        Raises:
+            BackendFormatError: what is there cannot be used, now or later.
+        """
+        self.journal.start()
+        try:
+            await self._connect()
+        except BackendUnavailableError as error:  # logged
+            self.journal.suspend(str(error))
+            self._spawn(self._connect_later())
+        else:
+            await self._begin()
+
+    async def _connect(self) -> None:
+        await self.vitals.measure("open", self.backend.open())
+        await self._instance.acquire()
+        self._connected = True
+
+    async def _connect_later(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._connected:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            try:
+                await self._connect()
+            except BackendError:  # logged
+                continue
+        self.journal.resume()
+        await self._begin()
+
+    async def _begin(self) -> None:
+        for loop in (self._instance.keep(), self.scheduler.run()):
+            self._spawn(loop)
+        with contextlib.suppress(BackendError):  # logged; the loop tries again
+            await self._recovery.begin()
+        self._recovering = self._spawn(self._recovery.run())
+
+    def _spawn(self, loop: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # An empty context: what lives long must not live in the trace of whoever starts it.
+        task = asyncio.get_running_loop().create_task(loop, context=contextvars.Context())
+        self._loops.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._loops.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.critical("a loop of the persistence has ended", exc_info=task.exception())
+
+    def stop_recovering(self) -> None:
+        """Take no more tasks over: a shutdown has begun."""
+        if self._recovering is not None:
+            self._recovering.cancel()
+
+    async def shutdown(self) -> None:
+        """Save what is unfinished for whoever takes it over, and what has changed; then let go."""
+        left = [record for record in self._store.live() if not self.journal.release(record)]
+        await self.journal.close(LAST_WORD)
+        if self._connected:
+            await self._last_word(self._save(left))
+            await self._last_word(self._instance.release())
+        elif left or self.journal.backlog:
+            logger.error("the backend never answered: what was to be kept is lost")
+        for loop in list(self._loops):
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self._last_word(self.backend.close())
+        for record in self._store.live():
+            self._store.forget(record.task_id)
+        self._connected = False
+
+    async def _save(self, left: list[TaskRecord]) -> None:
+        await self.scheduler.flush()
+        await self.scheduler.save(left, released=True)
+
+    async def _last_word(self, work: Coroutine[Any, Any, None]) -> None:
+        """Await a step of the shutdown, but not for ever, and whatever becomes of it go on."""
+        try:
+            async with asyncio.timeout(LAST_WORD):
+                await work
+        except BackendError as error:
+            logger.error("the backend did not take everything at shutdown: %s", error)  # noqa: TRY400
+        except TimeoutError:
+            logger.error("the backend did not answer in time at shutdown")  # noqa: TRY400
+
+    # What the engine and the journal tell
+
+    def _on_event(self, event: Event) -> None:
+        record = self._store.get(event.task_id)
+        if record is None:
+            return
+        if isinstance(event, LifecycleEvent) and record.finished:
+            self._recovery.ended(record.task_id)
+            if record.task_id in self._lost:
+                self._let_go(record.task_id)
+                return
+        if record.durable and (self.journal.note(record) or not record.finished):
+            return
+        self.scheduler.note(record)
+
+    def _on_refused(self, task: DurableTask) -> None:
+        """Cancel a task that could not be stored; it is history, and nothing that could be revived."""
+        record = task.record
+        record.durable = task.sent
+        record.duplicate_of = task.holder
+        if task.holder is None:
+            record.error = task.refused
+        execution = self._executor.executions.get(record.task_id)
+        if execution is not None:
+            self._executor.skip(execution, "duplicate" if task.holder is not None else "not_dispatched")
+
+    def _on_lost(self, task: DurableTask) -> None:
+        record = task.record
+        if task.refused is not None:  # nothing was stored, as is known now
+            record.durable = False
+            self.scheduler.note(record)
+            return
+        message = "task %s (%s) was taken over by another instance: what it does here does not count"
+        logger.warning(message, record.func_name, record.task_id)
+        self._lost.add(record.task_id)
+        execution = self._executor.executions.get(record.task_id)
+        if record.finished:
+            self._let_go(record.task_id)
+        elif execution is not None:
+            self._executor.interrupt(execution, "lease_lost")
+
+    def _let_go(self, task_id: str) -> None:
+        """Forget a record whose truth is in the backend now."""
+        self._lost.discard(task_id)
+        self._store.forget(task_id)

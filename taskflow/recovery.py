@@ -1,0 +1,173 @@
+"""What becomes of tasks that another process left unfinished: at a clean stop, or by dying.
+
+::
+
+    released at a clean stop               → PENDING, runs         requeued
+    durable, left PENDING or RETRYING      → PENDING, runs         rescued
+    durable, left RUNNING                  → PENDING, runs again   rescued; with requeue_on_interrupt
+                                           → INTERRUPTED           rescued; without
+                                           → FAILED                poison; its process died too often
+    not durable, its process died          → INTERRUPTED           shutdown
+
+They go on through the store like any other task, so that what happens to them makes ordinary events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+from typing import Final
+
+from taskflow.claims import Claim, Claims
+from taskflow.clock import utcnow
+from taskflow.dispatch import Dispatcher
+from taskflow.exceptions import BackendError
+from taskflow.execution import Execution
+from taskflow.journal import Journal
+from taskflow.models import TaskConfig, TaskRecord, TaskStatus
+from taskflow.query import Cursor
+from taskflow.registry import TaskEntry
+from taskflow.running import running_loop
+from taskflow.store import Failure, TaskStore
+
+__all__ = ["Recovery"]
+
+logger = logging.getLogger("taskflow")
+
+BATCH: Final = 100
+"""Rows that are claimed at once."""
+
+CROWD: Final = 200
+"""Recovered tasks that are under way at once: what a crash left must not crowd out new work."""
+
+PENDING, RUNNING = TaskStatus.PENDING, TaskStatus.RUNNING
+
+
+class Recovery:
+    """Takes such tasks over, at the start and then every few seconds.
+
+    Args:
+        claims: finds them.
+        store, journal, dispatcher: where they go on.
+        interval: seconds between two looks.
+        max_rescues: a task whose process died in the middle of it so many times is poison.
+    """
+
+    def __init__(
+        self,
+        claims: Claims,
+        store: TaskStore,
+        journal: Journal,
+        dispatcher: Dispatcher,
+        interval: float,
+        max_rescues: int,
+    ) -> None:
+        self._claims = claims
+        self._store = store
+        self._journal = journal
+        self._dispatcher = dispatcher
+        self._interval = interval
+        self._max_rescues = max_rescues
+        self._under_way: set[str] = set()
+        self._room = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def begin(self) -> None:
+        """Take over the first of them, and log what nobody here can run.
+
+        Raises:
+            BackendError: the backend cannot be asked.
+        """
+        self._loop, self._room = asyncio.get_running_loop(), asyncio.Event()
+        self._under_way.clear()
+        await self._claims.complain()
+        await self._take_some(None)
+
+    async def run(self) -> None:
+        """Look again and again until cancelled."""
+        while True:
+            with contextlib.suppress(BackendError):  # logged; the next look tries again
+                await self._take_all()
+            await asyncio.sleep(self._interval)
+
+    def ended(self, task_id: str) -> None:
+        """A task has ended, perhaps one of these; from any thread."""
+        if task_id in self._under_way:
+            self._under_way.discard(task_id)
+            if self._loop is running_loop():
+                self._room.set()
+            elif self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._room.set)
+
+    async def _take_all(self) -> None:
+        place = await self._take_some(None)
+        while place is not None:
+            while len(self._under_way) > CROWD - BATCH:
+                self._room.clear()
+                await self._room.wait()
+            place = await self._take_some(place)
+
+    async def _take_some(self, place: Cursor | None) -> Cursor | None:
+        claims, place = await self._claims.take(BATCH, place)
+        for claim in claims:
+            self._go_on(claim)
+        return place
+
+    def _go_on(self, claim: Claim) -> None:
+        record = claim.record
+        present = self._store.get(record.task_id)
+        if present is not None:
+            self._still_here(claim, present)
+            return
+        if claim.entry is None:
+            self._store.adopt(record, "shutdown")
+            self._store.transition(record.task_id, TaskStatus.INTERRUPTED, reason="shutdown")
+            return
+        if record.durable:
+            self._journal.adopt(record, record.status)
+        if self._comes_back(claim, claim.entry.config):
+            self._start(claim, claim.entry)
+
+    def _still_here(self, claim: Claim, present: TaskRecord) -> None:
+        """Go on with a task of this process, whose lease had run out while the backend was away."""
+        if present.durable and self._journal.find(present.task_id) is None:
+            self._journal.adopt(present, claim.row.status)
+            self._journal.note(present)
+
+    def _comes_back(self, claim: Claim, config: TaskConfig) -> bool:
+        """Put the task into its next state: whether that is PENDING."""
+        record, reason = claim.record, "requeued" if claim.released else "rescued"
+        self._store.adopt(record, reason)
+        if record.status is RUNNING:
+            record.rescues += 1
+            if record.rescues >= self._max_rescues:
+                self._store.transition(
+                    record.task_id, TaskStatus.FAILED, failure=_poison(record), reason="poison"
+                )
+                return False
+            if not config.requeue_on_interrupt:
+                self._store.transition(record.task_id, TaskStatus.INTERRUPTED, reason=reason)
+                return False
+        if record.status is not PENDING:
+            self._store.transition(record.task_id, PENDING, reason=reason)
+        return True
+
+    def _start(self, claim: Claim, entry: TaskEntry) -> None:
+        record = claim.record
+        execution = Execution(
+            entry, record, claim.args, claim.kwargs or {}, contextvars.Context(), resumable=True
+        )
+        execution.durable = self._journal.find(record.task_id)
+        if record.next_attempt_at is not None:
+            execution.retry_delay = max(0.0, (record.next_attempt_at - utcnow()).total_seconds())
+        self._under_way.add(record.task_id)
+        self._dispatcher.executor.admit(execution)
+        self._dispatcher.dispatch((execution,))
+
+
+def _poison(record: TaskRecord) -> Failure:
+    error = f"its process died in the middle of it {record.rescues} times; it is not tried again"
+    logger.error("task %s (%s) is poison: %s", record.func_name, record.task_id, error)
+    return Failure(error, "taskflow.Poison", "")
