@@ -28,7 +28,7 @@ class Prometheus:
 
     def query(self, promql: str) -> dict[frozenset[tuple[str, str]], float]:
         """An instant query: value by labels, without the labels that Prometheus itself adds."""
-        result = self._get("query", query=promql)["result"]
+        result = self.series(promql)
         added = {"__name__", "instance", "job"}
         return {
             frozenset((k, v) for k, v in series["metric"].items() if k not in added): float(
@@ -36,6 +36,20 @@ class Prometheus:
             )
             for series in result
         }
+
+    def series(self, promql: str) -> list[dict[str, Any]]:
+        """An instant query as the server answers it: ``metric`` with every label, and ``value``."""
+        return list(self._get("query", query=promql)["result"])
+
+    def graph(self, promql: str, seconds: float) -> list[dict[str, Any]]:
+        """The last seconds of a query, once a second: ``metric`` with every label, and ``values``."""
+        now = time.time()
+        span = {"start": str(now - seconds), "end": str(now), "step": "1"}
+        return list(self._get("query_range", query=promql, **span)["result"])
+
+    def label_values(self, label: str, selector: str) -> list[str]:
+        """The values of a label, of the series that a selector matches."""
+        return list(self._get(f"label/{label}/values", **{"match[]": selector}))
 
     def value(self, promql: str) -> float | None:
         """An instant query with at most one series."""
@@ -84,8 +98,17 @@ def running_prometheus(
     if token is not None:
         scrape["authorization"] = {"credentials": token}
     timing = {"scrape_interval": SCRAPE_INTERVAL, "scrape_timeout": SCRAPE_INTERVAL}
+    with configured_prometheus(binary, folder, {"global": timing, "scrape_configs": [scrape]}) as prometheus:
+        yield prometheus
+
+
+@contextmanager
+def configured_prometheus(
+    binary: Path, folder: Path, configuration: Mapping[str, Any]
+) -> Iterator[Prometheus]:
+    """Prometheus with exemplar storage and a configuration of the test's own."""
     config = folder / "prometheus.yml"
-    config.write_text(repr({"global": timing, "scrape_configs": [scrape]}), encoding="utf-8")
+    config.write_text(repr(configuration), encoding="utf-8")
     port = free_port()
     command = [
         str(binary),
