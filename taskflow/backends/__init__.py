@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from taskflow.backends.memory import MemoryBackend
+from taskflow.backends.sqlite import SqliteBackend
 
 if TYPE_CHECKING:
     from taskflow.backends.postgres import PostgresBackend
     from taskflow.backends.redis import RedisBackend
-    from taskflow.backends.sqlite import SqliteBackend
 
 __all__ = ["MemoryBackend", "PostgresBackend", "RedisBackend", "SqliteBackend"]
 
@@ -24,8 +24,4 @@ def __getattr__(name: str) -> Any:
         from taskflow.backends.redis import RedisBackend
 
         return RedisBackend
-    if name == "SqliteBackend":
-        from taskflow.backends.sqlite import SqliteBackend
-
-        return SqliteBackend
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+INSERT INTO tasks ({columns}) VALUES ({values}) ON CONFLICT DO NOTHING

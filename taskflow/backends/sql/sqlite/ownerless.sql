@@ -1,0 +1,10 @@
+-- The owners of unfinished rows: the index is asked for the next one after each, so that the number of
+-- rows does not matter. Of those, the ones that have no lease that lasts.
+WITH RECURSIVE owners (owner) AS (
+    SELECT min(owner) FROM tasks WHERE owner IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(owner) FROM tasks WHERE owner > owners.owner) FROM owners WHERE owner IS NOT NULL
+)
+SELECT owner FROM owners
+WHERE owner IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM leases WHERE token = owner AND expires > :now)

@@ -1,0 +1,3 @@
+INSERT INTO tasks ({columns}) VALUES ({values})
+ON CONFLICT (task_id) DO UPDATE SET {updates}
+WHERE NOT tasks.durable OR (tasks.owner IS NULL AND tasks.status = excluded.status)

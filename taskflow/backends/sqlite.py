@@ -1,0 +1,220 @@
+"""Rows in an SQLite file: for one or more processes of one host."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, ClassVar, Final, TypeVar
+
+from taskflow.backend import APPLIED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
+from taskflow.backends.sqlite_file import KIND, Connections, SqliteFile, check_path, transaction
+from taskflow.backends.sqlite_rows import INSERT, NAMED, SAVE, listing, row_of, row_values, update
+from taskflow.backends.statements import statement
+from taskflow.checks import check_seconds
+from taskflow.models import TaskStatus
+from taskflow.query import Cursor, TaskQuery, microseconds
+from taskflow.rows import TaskRow
+
+__all__ = ["SqliteBackend"]
+
+T = TypeVar("T")
+
+READERS: Final = 3
+"""Threads that read: a search through all of the history must not hold up the first page."""
+
+PRUNED_AT_ONCE: Final = 1_000
+"""Rows that one transaction deletes: the tasks that wait for a commit wait for it."""
+
+OWNERS_AT_ONCE: Final = 200
+"""Owners whose rows one statement merges. SQLite takes 500 parts of a statement."""
+
+START = Cursor(-(2**63), "")
+"""A place before every row."""
+
+
+class SqliteBackend(SnapshotBackend):
+    """Keeps rows in a file, which several processes of one host may share.
+
+    Commits are durable (``synchronous=FULL``), in a write-ahead log: readers and the writer do not wait
+    for each other. The file must be on a local disk: the log needs memory that the processes share.
+
+    Args:
+        path: the file; made if there is none.
+        busy_timeout: seconds that a write waits for those of other processes.
+
+    Raises:
+        ConfigurationError: an argument has a value that it cannot have, or the folder is missing.
+    """
+
+    kind: ClassVar[str] = KIND
+
+    def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0) -> None:
+        file = SqliteFile(check_path(path), check_seconds("busy_timeout", busy_timeout))
+        self._writer = Connections(file, threads=1)
+        self._readers = Connections(file, threads=READERS)
+
+    async def open(self) -> None:
+        await self._writer.run(lambda connection: None)  # connecting is what makes and checks the file
+
+    async def close(self) -> None:
+        await self._readers.close()
+        await self._writer.close()
+
+    # History
+
+    async def save(self, rows: Sequence[TaskRow]) -> None:
+        await self._write(partial(_save, rows))
+
+    async def get(self, task_id: str) -> TaskRow | None:
+        text = statement(KIND, "select", columns=NAMED, table="tasks", conditions="task_id = :task_id")
+        found = await self._read(text, {"task_id": task_id}, _rows)
+        return found[0] if found else None
+
+    async def find(self, query: TaskQuery) -> list[TaskRow]:
+        return await self._read(*listing(query), _rows)
+
+    async def count(self) -> dict[TaskStatus, StatusTotal]:
+        return await self._read(statement(KIND, "count"), {}, _totals)
+
+    async def prune(self, before: datetime, limit: int = 10_000) -> int:
+        """Delete up to ``limit`` rows that ended before a moment, oldest first; returns how many."""
+        pruned = 0
+        while pruned < limit:
+            some = min(limit - pruned, PRUNED_AT_ONCE)
+            parameters = {"before": microseconds(before), "limit": some}
+            deleted = await self._execute(statement(KIND, "prune"), parameters)
+            pruned += deleted
+            if deleted < some:
+                break
+        return pruned
+
+    # Durable tasks
+
+    async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
+        return await self._write(partial(_commit, changes))
+
+    async def claimable(
+        self, names: Collection[str], limit: int, *, after: Cursor | None = None
+    ) -> list[TaskRow]:
+        owners = await self._ownerless()
+        parts = [owners[n : n + OWNERS_AT_ONCE] for n in range(0, len(owners), OWNERS_AT_ONCE)]
+        found = []
+        for part in parts:
+            found += await self._read(*_claims(part, names, limit, after or START), _rows)
+        return sorted(found, key=_place)[:limit]
+
+    async def unclaimable(self, names: Collection[str]) -> Mapping[str, int]:
+        parameters = {"owners": json.dumps(await self._ownerless()), "names": json.dumps(list(names))}
+        return await self._read(statement(KIND, "unclaimable"), parameters, dict)
+
+    async def _ownerless(self) -> list[str]:
+        """Owners of unfinished rows that have no lease that lasts."""
+        return await self._read(statement(KIND, "ownerless"), {"now": time.time()}, _first_column)
+
+    # Leases: expired ones are as good as none
+
+    async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
+        await self._write(partial(_acquire, token, seconds, previous))
+
+    async def renew(self, token: str, seconds: float) -> bool:
+        return await self._write(partial(_renew, token, seconds))
+
+    async def release(self, token: str) -> None:
+        await self._execute("DELETE FROM leases WHERE token = :token", {"token": token})
+
+    # In threads
+
+    async def _read(
+        self, text: str, parameters: Mapping[str, Any], fetch: Callable[[sqlite3.Cursor], T]
+    ) -> T:
+        return await self._readers.run(lambda connection: fetch(connection.execute(text, parameters)))
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._writer.run(partial(transaction, work=work))
+
+    async def _execute(self, text: str, parameters: Mapping[str, Any]) -> int:
+        """How many rows a statement changed."""
+        return await self._write(lambda connection: connection.execute(text, parameters).rowcount)
+
+
+# What is read
+
+
+def _rows(result: sqlite3.Cursor) -> list[TaskRow]:
+    return [row_of(values) for values in result]
+
+
+def _first_column(result: sqlite3.Cursor) -> list[str]:
+    return [value for (value,) in result]
+
+
+def _totals(result: sqlite3.Cursor) -> dict[TaskStatus, StatusTotal]:
+    return {TaskStatus(status): StatusTotal(*total) for status, *total in result}
+
+
+def _place(row: TaskRow) -> Cursor:
+    return row.cursor
+
+
+def _claims(
+    owners: Sequence[str], names: Collection[str], limit: int, after: Cursor
+) -> tuple[str, dict[str, Any]]:
+    """The statement that merges the rows of these owners, and its parameters; as `listing` does."""
+    parts = (statement(KIND, "claimable", columns=NAMED, owner=f":owner_{n}") for n in range(len(owners)))
+    parameters: dict[str, Any] = {f"owner_{n}": owner for n, owner in enumerate(owners)}
+    parameters |= {"names": json.dumps(list(names)), "limit": limit}
+    parameters |= {"created": after.created, "task_id": after.task_id}
+    return f"{' UNION ALL '.join(parts)} ORDER BY created, task_id LIMIT :limit", parameters
+
+
+# What is written, within a transaction
+
+
+def _save(rows: Sequence[TaskRow], connection: sqlite3.Connection) -> None:
+    connection.executemany(SAVE, map(row_values, rows))
+
+
+def _commit(changes: Sequence[Change], connection: sqlite3.Connection) -> list[Outcome]:
+    cursor = connection.cursor()
+    return [_apply(change, cursor) for change in changes]
+
+
+def _apply(change: Change, cursor: sqlite3.Cursor) -> Outcome:
+    if change.expected is None:
+        cursor.execute(INSERT, row_values(change.row))
+    else:
+        cursor.execute(*update(change.row, *change.expected))
+    return APPLIED if cursor.rowcount else _why_not(change, cursor)
+
+
+def _why_not(change: Change, cursor: sqlite3.Cursor) -> Outcome:
+    row = change.row
+    cursor.execute("SELECT owner, status FROM tasks WHERE task_id = ?", (row.task_id,))
+    stored = cursor.fetchone()
+    if stored == (row.owner, row.status):
+        return APPLIED
+    if change.expected is not None:
+        return LOST
+    if stored is not None:
+        return Outcome(applied=False, holder=row.task_id)
+    cursor.execute("SELECT task_id FROM tasks WHERE held_key = ?", (row.held_key,))
+    (holder,) = cursor.fetchone()
+    return Outcome(applied=False, holder=holder)
+
+
+def _acquire(token: str, seconds: float, previous: str | None, connection: sqlite3.Connection) -> None:
+    now = time.time()
+    connection.execute("DELETE FROM leases WHERE expires <= ?", (now,))
+    connection.execute(statement(KIND, "acquire"), {"token": token, "expires": now + seconds})
+    connection.execute("UPDATE tasks SET owner = ? WHERE owner = ?", (token, previous))
+
+
+def _renew(token: str, seconds: float, connection: sqlite3.Connection) -> bool:
+    now = time.time()
+    text = "UPDATE leases SET expires = ? WHERE token = ? AND expires > ?"
+    return connection.execute(text, (now + seconds, token, now)).rowcount == 1

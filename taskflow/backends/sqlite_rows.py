@@ -1,0 +1,155 @@
+"""The table of tasks in SQLite: how rows are written, read and asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import Any, Final
+
+from taskflow.backend import FIXED
+from taskflow.backends.sqlite_file import KIND
+from taskflow.backends.statements import COLUMNS, statement
+from taskflow.exceptions import BackendFormatError
+from taskflow.models import TERMINAL, TaskStatus
+from taskflow.query import TaskQuery, microseconds
+from taskflow.rows import TaskRow
+
+__all__ = ["INSERT", "NAMED", "SAVE", "listing", "row_of", "row_values", "update"]
+
+NAMED: Final = ", ".join(COLUMNS)
+
+PLACES: Final = ", ".join("?" for _ in COLUMNS)
+
+INSERT: Final = statement(KIND, "insert", columns=NAMED, values=PLACES)
+"""Takes `row_values`."""
+
+UPDATED = [name for name in COLUMNS if name not in ("task_id", "held_key")]
+CHANGED = [name for name in UPDATED if name not in FIXED]
+ADVANCED = [name for name in CHANGED if name != "owner"]
+
+SAVE: Final = statement(
+    KIND,
+    "save",
+    columns=NAMED,
+    values=PLACES,
+    updates=", ".join(f"{name} = excluded.{name}" for name in UPDATED),
+)
+"""Takes `row_values`."""
+
+
+# Written
+
+
+def _getter(names: list[str]) -> Callable[[TaskRow], tuple[Any, ...]]:
+    # sqlite3 takes a str faster than one of its subclasses.
+    return attrgetter(*("status.value" if name == "status" else name for name in names))
+
+
+_values = _getter(list(COLUMNS))
+_LABELS = COLUMNS.index("labels")
+
+
+def row_values(row: TaskRow) -> tuple[Any, ...]:
+    """A row as parameters, in the order of the columns."""
+    values = _values(row)
+    return (*values[:_LABELS], _labels_text(row.labels), *values[_LABELS + 1 :])
+
+
+class _Update:
+    """A statement that changes some columns of a row that has the owner and status that are expected."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.text = statement(KIND, "change", updates=", ".join(f"{name} = ?" for name in names))
+        self.values = _getter([*names, "held_key", "task_id"])
+
+
+_change, _advance = _Update(CHANGED), _Update(ADVANCED)
+
+
+def update(row: TaskRow, owner: str, status: TaskStatus) -> tuple[str, tuple[Any, ...]]:
+    """The statement that makes a row with an owner and a status into this one, and its parameters."""
+    # An index that has a column is written whenever that is assigned, changed or not.
+    kind = _advance if row.owner == owner else _change
+    return kind.text, (*kind.values(row), owner, status.value)
+
+
+def _labels_text(labels: tuple[str, ...]) -> str:
+    """Each label as a JSON string, which has no line feed, after one: so that one can be found."""
+    return "".join("\n" + json.dumps(label) for label in labels)
+
+
+# Read
+
+
+def row_of(values: tuple[Any, ...]) -> TaskRow:
+    """The row whose columns were read.
+
+    Raises:
+        BackendFormatError: they are not what `row_values` gives.
+    """
+    row = dict(zip(COLUMNS, values, strict=True))
+    try:
+        row["status"] = TaskStatus(row["status"])
+        row["labels"] = tuple(json.loads(line) for line in row["labels"].split("\n")[1:])
+    except (AttributeError, ValueError) as error:
+        raise BackendFormatError(KIND, f"the row of task {row['task_id']} is damaged: {error}") from error
+    return TaskRow(**row | {"durable": bool(row["durable"]), "encrypted": bool(row["encrypted"])})
+
+
+# Asked for
+
+
+def listing(query: TaskQuery) -> tuple[str, dict[str, Any]]:
+    """The statement that answers a query, and its parameters.
+
+    Each branch of it walks an index from the newest row on; SQLite merges them, and stops at the limit.
+    """
+    conditions = dict(_conditions(query))
+    branches = [_branch(table, [*own, *conditions]) for table, own in _branches(query)]
+    parameters: dict[str, Any] = {"limit": query.limit}
+    for values in conditions.values():
+        parameters |= values
+    return f"{' UNION ALL '.join(branches)} ORDER BY created DESC, task_id DESC LIMIT :limit", parameters
+
+
+def _branch(table: str, conditions: list[str]) -> str:
+    where = " AND ".join(conditions or ["true"])
+    return statement(KIND, "select", columns=NAMED, table=table, conditions=where)
+
+
+def _branches(query: TaskQuery) -> Iterator[tuple[str, list[str]]]:
+    """What to walk, and the conditions that make it one walk: a state of the history, or what is open."""
+    if not query.status and query.func_name is None:
+        yield "tasks", []
+        return
+    wanted = [status for status in TaskStatus if status in (query.status or TaskStatus)]
+    for status in TERMINAL.intersection(wanted):
+        yield "tasks", ["owner IS NULL", f"status = '{status}'"]
+    unfinished = ", ".join(f"'{status}'" for status in wanted if status not in TERMINAL)
+    if unfinished:
+        yield "tasks INDEXED BY tasks_owned", ["owner IS NOT NULL", f"status IN ({unfinished})"]
+
+
+def _conditions(query: TaskQuery) -> Iterator[tuple[str, dict[str, Any]]]:
+    if query.func_name is not None:
+        yield "func_name = :func_name", {"func_name": query.func_name}
+    if query.since is not None:
+        yield "created >= :since", {"since": microseconds(query.since)}
+    yield from _upper_bound(query)
+    if query.tag is not None:
+        item = _labels_text((query.tag,))
+        yield "(instr(labels, :item) OR instr(labels, :key))", {"item": item, "key": item[:-1] + "="}
+    if query.q is not None:
+        yield "instr(search, :q)", {"q": query.q.lower()}
+
+
+def _upper_bound(query: TaskQuery) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The lower one of the two upper bounds: SQLite would start at either, and skip one row at a time."""
+    until = None if query.until is None else microseconds(query.until)
+    after = query.after
+    if after is not None and (until is None or after.created < until):
+        place = {"created": after.created, "task_id": after.task_id}
+        yield "(created, task_id) < (:created, :task_id)", place
+    elif until is not None:
+        yield "created < :until", {"until": until}
