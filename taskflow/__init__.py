@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from taskflow import backends, observers
+from taskflow.admin import TaskAdmin, TaskAuthBackend
 from taskflow.backend import SnapshotBackend
 from taskflow.background import ManagedBackgroundTasks
 from taskflow.context import TaskContext, TaskLogFilter, get_task_context, task_log
@@ -73,7 +74,9 @@ __all__ = [
     "SnapshotScheduler",
     "SqliteBackend",
     "StdoutLogger",
+    "TaskAdmin",
     "TaskArgumentError",
+    "TaskAuthBackend",
     "TaskConfig",
     "TaskContext",
     "TaskFinishedError",

@@ -1,0 +1,105 @@
+"""Mounting the admin on an application."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from taskflow.admin.activity import Activity
+from taskflow.admin.api import Api
+from taskflow.admin.auth import Auth
+from taskflow.admin.dashboard import Dashboard
+from taskflow.admin.detail import Details
+from taskflow.admin.guard import handle_refusals
+from taskflow.admin.hub import Hub
+from taskflow.admin.login import make_login
+from taskflow.admin.mounting import Metrics, make_routers, requests_of
+from taskflow.admin.options import check_instance, check_path, check_trace_url, refuse_taken
+from taskflow.admin.overview import Overview
+from taskflow.admin.traces import Traces
+from taskflow.checks import check_bool, check_text
+from taskflow.manager import TaskManager
+from taskflow.version import __version__
+
+__all__ = ["TaskAdmin"]
+
+
+class TaskAdmin:
+    """Starts a manager with the app, and mounts its dashboard, REST API, live stream and metrics.
+
+    Routes that the app gets later never come before these; one that it has already and that answers
+    the same address is an error.
+
+    Args:
+        app: the application.
+        task_manager: whose tasks. `TaskManager.init_app` is called; calling it too does no harm.
+        path: where, with a leading slash; the dashboard is at ``{path}/dashboard``.
+        auth: who may log in: ``(user, password)``, a list of those, or a `TaskAuthBackend`; ``None``
+            lets everybody in.
+        secret_key: signs the sessions; processes that share it accept each other's. Without one, each
+            process makes its own. Only used with ``auth``.
+        token_expiry: seconds that a session lasts.
+        display_func_args: show the arguments of tasks, stored and encrypted ones too.
+        auto_install: call `TaskManager.install`, so that plain ``BackgroundTasks`` are managed.
+        title: of the pages.
+        metrics_path: where Prometheus scrapes, if the manager has a `PrometheusObserver`.
+        metrics_token: what it must send as ``Authorization: Bearer``. With ``auth`` and without a token
+            nobody may scrape.
+        trace_url: address of a trace in your tracing UI, with ``{trace_id}`` in it.
+
+    Attributes:
+        app, task_manager, path: as given.
+
+    Raises:
+        ConfigurationError: a value that cannot be; the message names it and what is allowed.
+        RuntimeError: the app has started.
+    """
+
+    def __init__(
+        self,
+        app: FastAPI,
+        task_manager: TaskManager,
+        path: str = "/tasks",
+        auth: Auth | None = None,
+        secret_key: str | bytes | None = None,
+        token_expiry: int = 86_400,
+        display_func_args: bool = False,
+        auto_install: bool = False,
+        title: str = "Taskflow",
+        metrics_path: str = "/metrics",
+        metrics_token: str | None = None,
+        trace_url: str | None = None,
+    ) -> None:
+        self.app = check_instance("app", app, FastAPI)
+        self.task_manager = check_instance("task_manager", task_manager, TaskManager)
+        self.path = check_path("path", path)
+        settings = {
+            "title": check_text("title", title),
+            "version": __version__,
+            "auth": auth is not None,
+            "args": check_bool("display_func_args", display_func_args),
+            "trace": check_trace_url(trace_url) is not None,
+        }
+        check_bool("auto_install", auto_install)
+        login = None if auth is None else make_login(path, title, auth, secret_key, token_expiry)
+        metrics = Metrics(task_manager, metrics_path, metrics_token, require_token=auth is not None)
+        metrics.refuse_conflicts(app, path)
+
+        activity, traces = Activity(task_manager.store.list()), Traces(task_manager.store.max_history)
+        overview = Overview(task_manager, activity)
+        hub = Hub(task_manager.store.get, overview.glance)
+        details = Details(task_manager, traces, trace_url, display_func_args)
+        api = Api(path, task_manager, overview, details, hub)
+        routers = make_routers(path, title, api, Dashboard(path, settings), login)
+        refuse_taken(app, "path", path, requests_of(routers))
+
+        # From here on nothing is refused any more.
+        task_manager.init_app(app)
+        if auto_install:
+            task_manager.install(app)
+        task_manager.on_stopping(hub.close)
+        for reader in (activity, traces, hub):
+            task_manager.stream.subscribe(reader)
+        handle_refusals(app)
+        for router in routers:
+            app.include_router(router)
+        metrics.mount(app)

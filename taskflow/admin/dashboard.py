@@ -1,0 +1,43 @@
+"""The page, and the files that it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from taskflow.admin.addresses import DASHBOARD, base_path
+from taskflow.admin.pages import Page, StaticFiles
+
+__all__ = ["Dashboard"]
+
+
+class Dashboard:
+    """The routes, as methods.
+
+    Args:
+        path: the admin's path.
+        settings: what the template is told, besides what depends on the request.
+    """
+
+    def __init__(self, path: str, settings: Mapping[str, object]) -> None:
+        self._path = path
+        self._settings = settings
+        self._page = Page("dashboard.html")
+        self._static = StaticFiles()
+
+    def add_routes(self, router: APIRouter) -> None:
+        """Add them."""
+        router.add_api_route(f"/{DASHBOARD}", self.show, include_in_schema=False)
+        router.add_api_route("/static/{name:path}", self.file, include_in_schema=False)
+
+    async def show(self, request: Request) -> Response:
+        """The page."""
+        session = getattr(request.state, "taskflow_session", None)
+        user = "" if session is None else session.username
+        return self._page.response({**self._settings, "base": base_path(request, self._path), "user": user})
+
+    async def file(self, name: str, request: Request) -> Response:
+        """One of its files."""
+        return self._static.file(name, request)

@@ -1,0 +1,235 @@
+"""The live stream: every change is encoded once, whoever listens, and nobody who listens is waited for.
+
+::
+
+    events, from any thread ──► Ring ──► a chunk per tick ──► each client's connection
+                                          one for all who keep up
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from typing import Any
+
+from taskflow.admin.messages import Change, encode_change, slim
+from taskflow.admin.ring import BehindError, Ring
+from taskflow.admin.sse import HEARTBEAT, frame
+from taskflow.models import TaskRecord
+from taskflow.observers.base import LifecycleEvent, LogEvent
+
+__all__ = ["Hub"]
+
+logger = logging.getLogger("taskflow")
+
+TICK = 0.2
+"""Seconds between two looks at what has changed; the same moments for all clients."""
+
+AFTER_RESET = 2.0
+"""Seconds that a client is left alone after it was told to load everything again."""
+
+HEARTBEAT_INTERVAL = 15.0
+OVERVIEW_INTERVAL = 1.0
+"""Seconds between two overviews while something changes."""
+OVERVIEW_AT_REST = 10.0
+OVERVIEW_SHARE = 0.05
+"""Share of the time that making overviews may take: with very many records they come less often."""
+
+RECONNECT = 2_000
+"""Milliseconds after which a browser comes back."""
+
+RING_SIZE = 8_192
+TASK_RING_SIZE = 2_048
+
+Glance = Callable[[], Awaitable[dict[str, Any]]]
+Lookup = Callable[[str], TaskRecord | None]
+
+
+class Hub:
+    """Reads the event stream, and feeds clients.
+
+    Args:
+        lookup: the record of an id, if it is at hand.
+        glance: makes the overview.
+
+    Attributes:
+        closed: whether `close` was called.
+    """
+
+    def __init__(self, lookup: Lookup, glance: Glance) -> None:
+        self.closed = False
+        self._lookup = lookup
+        self._ring: Ring[Change] = Ring(RING_SIZE, encode_change)
+        self._watched: dict[str, list[Ring[Change]]] = {}
+        self._clients: set[Client] = set()
+        self._overviews = Overviews(glance, lambda: self._ring.end)
+
+    def __call__(self, event: LifecycleEvent | LogEvent) -> None:
+        """Take note of an event; from any thread."""
+        watchers = self._watched.get(event.task_id, ())
+        if isinstance(event, LogEvent):
+            for ring in watchers:
+                ring.append((event, None))
+            return
+        record = self._lookup(event.task_id)
+        change = (slim(event), None if record is None else record.created_at)
+        self._ring.append(change)
+        for ring in watchers:
+            ring.append(change)
+
+    async def follow(self, last_event_id: str | None = None) -> AsyncGenerator[bytes, None]:
+        """Chunks with every task's changes and with overviews, until `close`."""
+        with self._joined(Client(self._ring, last_event_id)) as client, self._overviews.wanted():
+            async for chunk in client.chunks(self._overviews):
+                yield chunk
+
+    async def follow_task(
+        self, task_id: str, last_event_id: str | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Chunks with the changes and log lines of one task, until `close`."""
+        ring: Ring[Change] = Ring(TASK_RING_SIZE, encode_change)
+        with self._watching(task_id, ring), self._joined(Client(ring, last_event_id)) as client:
+            async for chunk in client.chunks():
+                yield chunk
+
+    def close(self) -> None:
+        """End every stream that there is; on the event loop."""
+        self.closed = True
+        for client in self._clients:
+            client.closed.set()
+
+    @contextlib.contextmanager
+    def _joined(self, client: Client) -> Iterator[Client]:
+        self._clients.add(client)
+        try:
+            yield client
+        finally:
+            self._clients.discard(client)
+
+    @contextlib.contextmanager
+    def _watching(self, task_id: str, ring: Ring[Change]) -> Iterator[None]:
+        # Lists are replaced, never changed: other threads go through them.
+        self._watched[task_id] = [*self._watched.get(task_id, ()), ring]
+        try:
+            yield
+        finally:
+            left = [other for other in self._watched.pop(task_id) if other is not ring]
+            if left:
+                self._watched[task_id] = left
+
+
+class Overviews:
+    """Makes the overview's message now and then, while somebody wants it.
+
+    Args:
+        glance: makes the overview.
+        version: changes whenever something happens.
+
+    Attributes:
+        message: the latest; ``None`` before the first.
+    """
+
+    def __init__(self, glance: Glance, version: Callable[[], int]) -> None:
+        self.message: bytes | None = None
+        self._glance = glance
+        self._version = version
+        self._wanted = 0
+        self._maker: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def wanted(self) -> Iterator[None]:
+        """Make overviews within the block."""
+        self._wanted += 1
+        if self._maker is None or self._maker.get_loop() is not asyncio.get_running_loop():
+            # An empty context: it outlives the request that happens to start it.
+            self._maker = asyncio.get_running_loop().create_task(self._make(), context=contextvars.Context())
+        try:
+            yield
+        finally:
+            self._wanted -= 1
+            if not self._wanted and self._maker is not None:
+                self._maker.cancel()
+                self._maker = self.message = None
+
+    async def _make(self) -> None:
+        while True:
+            version, started = self._version(), time.monotonic()
+            try:
+                self.message = frame("overview", await self._glance())
+            except Exception:
+                logger.exception("the overview could not be made")
+            rest = max(OVERVIEW_INTERVAL, (time.monotonic() - started) / OVERVIEW_SHARE)
+            await asyncio.sleep(rest)
+            # No asyncio.Event: events come from any thread, and far more often than this looks.
+            while self._version() == version and time.monotonic() - started < OVERVIEW_AT_REST:  # noqa: ASYNC110
+                await asyncio.sleep(TICK)
+
+
+class Client:
+    """One who listens.
+
+    Args:
+        ring: where the messages are.
+        last_event_id: the position of the last message that it got, if it was here before.
+
+    Attributes:
+        closed: set it to end the stream.
+    """
+
+    def __init__(self, ring: Ring[Change], last_event_id: str | None) -> None:
+        self.closed = asyncio.Event()
+        self._ring = ring
+        self._missed_some = False
+        self._rest = 0.0
+        self._next = ring.end
+        if last_event_id:
+            self._resume(last_event_id)
+
+    def _resume(self, last_event_id: str) -> None:
+        try:
+            self._next = self._ring.resume(last_event_id)
+        except BehindError:
+            self._missed_some = True
+
+    async def chunks(self, overviews: Overviews | None = None) -> AsyncGenerator[bytes, None]:
+        """What there is to send, until `closed`."""
+        yield f"retry: {RECONNECT}\nid: {self._ring.position(self._next)}\n\n".encode("ascii")
+        shown: bytes | None = None
+        sent_at = time.monotonic()
+        while not self.closed.is_set():
+            chunk = self._changes()
+            if overviews is not None and overviews.message is not shown:
+                shown = overviews.message
+                chunk += shown or b""
+            if not chunk and time.monotonic() - sent_at >= HEARTBEAT_INTERVAL:
+                chunk = HEARTBEAT
+            if chunk:
+                yield chunk
+                sent_at = time.monotonic()
+            await self._tick()
+
+    def _changes(self) -> bytes:
+        try:
+            chunk, self._next = self._ring.chunk(self._next)
+        except BehindError:
+            self._missed_some = True
+        if not self._missed_some:
+            return chunk
+        # Later messages are of no use to somebody who has to load everything again anyway, and while
+        # more happens than anybody can follow, that should not be all the time.
+        self._missed_some = False
+        self._next = self._ring.end
+        self._rest = AFTER_RESET
+        return frame("reset", {}, self._ring.position(self._next))
+
+    async def _tick(self) -> None:
+        """Return at the next tick, or when it is closed."""
+        pause = TICK - asyncio.get_running_loop().time() % TICK + self._rest
+        self._rest = 0.0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self.closed.wait()

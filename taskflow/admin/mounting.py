@@ -1,0 +1,109 @@
+"""The routers of the admin, each with its guard, and the metrics beside them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.routing import APIRoute
+
+from taskflow.admin.api import Api
+from taskflow.admin.dashboard import Dashboard
+from taskflow.admin.guard import same_origin
+from taskflow.admin.login import Login
+from taskflow.admin.options import check_path, refuse_taken
+from taskflow.admin.schemas import error_answers
+from taskflow.checks import check_text
+from taskflow.exceptions import ConfigurationError
+from taskflow.manager import TaskManager
+
+__all__ = ["Metrics", "make_routers", "requests_of"]
+
+
+def make_routers(
+    path: str, title: str, api: Api, dashboard: Dashboard, login: Login | None
+) -> list[APIRouter]:
+    """Everything under ``path``: one router behind the guard and, with a login, one before it."""
+    router = _router(path, title)
+    if login is None:
+        routers = [router]
+    else:
+        router.dependencies.append(Depends(login.guard))
+        router.responses |= error_answers(401)
+        door = _router(path, title)
+        login.add_open_routes(door)
+        login.add_routes(router)
+        routers = [door, router]
+    dashboard.add_routes(router)
+    api.add_routes(router)
+    return routers
+
+
+def _router(path: str, title: str) -> APIRouter:
+    slug = re.sub(r"\W+", "_", path).strip("_")
+    return APIRouter(
+        prefix=path,
+        tags=[title],
+        dependencies=[Depends(same_origin)],
+        generate_unique_id_function=lambda route: f"{slug}_{route.name}",
+    )
+
+
+def requests_of(routers: Iterable[APIRouter]) -> Iterator[tuple[str, str]]:
+    """A method and a path for each of their routes."""
+    for router in routers:
+        for route in router.routes:
+            assert isinstance(route, APIRoute)  # we add no others
+            for method in sorted(route.methods or ()):
+                yield method, re.sub(r"\{[^}]*\}", "x", route.path)
+
+
+class Metrics:
+    """The Prometheus endpoint, if the manager has anything to show there.
+
+    Args:
+        task_manager: whose metrics.
+        path: where.
+        token: what scrapers must send.
+        require_token: whether nobody gets in without one.
+
+    Raises:
+        ConfigurationError: the path is malformed, or the token is empty.
+    """
+
+    def __init__(
+        self, task_manager: TaskManager, path: str, token: str | None, *, require_token: bool
+    ) -> None:
+        self._manager = task_manager
+        self._path = check_path("metrics_path", path)
+        self._token = None if token is None else check_text("metrics_token", token)
+        self._require_token = require_token
+
+    def refuse_conflicts(self, app: FastAPI, admin_path: str) -> None:
+        """Make sure that the path is free.
+
+        Raises:
+            ConfigurationError: it belongs to the admin, or to a route of the app.
+        """
+        if self._path == admin_path or self._path.startswith(f"{admin_path}/"):
+            raise ConfigurationError("metrics_path", self._path, f"must not be under path={admin_path!r}")
+        if self._has_any():
+            refuse_taken(app, "metrics_path", self._path, [("GET", self._path)])
+
+    def mount(self, app: FastAPI) -> None:
+        """Add the route."""
+        from taskflow.metrics import mount_metrics
+
+        if self._has_any():
+            mount_metrics(app, self._manager, self._path, self._token, require_token=self._require_token)
+
+    def _has_any(self) -> bool:
+        """Whether the manager has a `PrometheusObserver`."""
+        from taskflow.metrics.export import scrape_of
+
+        try:
+            scrape_of(self._manager)
+        except ConfigurationError:
+            return False
+        return True

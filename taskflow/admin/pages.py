@@ -1,0 +1,145 @@
+"""The pages and their files: templates with ``{{ name }}`` in them, and what is in ``static/`` as it is.
+
+A template knows these names; every value is escaped, and truths are ``true`` and ``false``:
+
+======== =====================================================================================
+base     path of the admin as this server knows it, e.g. ``/tasks``; links had better be relative
+title    the title
+version  Taskflow's version
+user     name of who is logged in; empty without a login
+auth     whether there is a login
+args     whether arguments are shown
+trace    whether there are links to traces
+error    why a login was refused; empty at first (login page)
+next     where to go after the login, relative to ``base`` (login page: a hidden field ``next``)
+style    the contents of ``static/login.css`` (login page, as ``<style>{{ style }}</style>``)
+======== =====================================================================================
+
+The login page stands alone: without a session nothing else is served, not even a style sheet. Its
+Content-Security-Policy allows its own style by its hash, and no script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import HTTPException, Request
+from starlette.responses import HTMLResponse, Response
+
+__all__ = ["LoginPage", "Page", "StaticFiles"]
+
+FOLDER = Path(__file__).parent
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src {style}; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    # Not "no-referrer": browsers then send "Origin: null" with forms.
+    "Referrer-Policy": "same-origin",
+}
+
+MEDIA_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+PLACE = re.compile(r"\{\{ (\w+) \}\}")
+
+
+@dataclass(frozen=True)
+class StaticFile:
+    """A file as it is sent."""
+
+    body: bytes
+    media_type: str
+    etag: str
+
+
+class StaticFiles:
+    """The files of ``static/``, read once: a request only picks one of them by its name.
+
+    Args:
+        folder: where they are.
+    """
+
+    def __init__(self, folder: Path = FOLDER / "static") -> None:
+        self._files = dict(_static_files(folder))
+
+    def file(self, name: str, request: Request) -> Response:
+        """A file; browsers keep it, and ask each time whether it has changed."""
+        file = self._files.get(name)
+        if file is None:
+            raise HTTPException(404, f"no file {name!r}")
+        headers = HEADERS | {"Cache-Control": "private, no-cache", "ETag": file.etag}
+        headers["Content-Security-Policy"] = "default-src 'none'"
+        known = request.headers.get("if-none-match", "")
+        if file.etag in (tag.strip().removeprefix("W/") for tag in known.split(",")):
+            return Response(status_code=304, headers=headers)
+        return Response(file.body, headers=headers | {"Content-Type": file.media_type})
+
+
+def _static_files(folder: Path) -> Iterator[tuple[str, StaticFile]]:
+    for path in folder.rglob("*"):
+        if path.suffix in MEDIA_TYPES:
+            body = path.read_bytes()
+            etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+            yield path.relative_to(folder).as_posix(), StaticFile(body, MEDIA_TYPES[path.suffix], etag)
+
+
+class Page:
+    """A template and the headers that it is sent with.
+
+    Args:
+        name: of the file in ``templates/``.
+        style: what the policy allows as styles.
+    """
+
+    def __init__(self, name: str, style: str = "'self'") -> None:
+        self._text = (FOLDER / "templates" / name).read_text(encoding="utf-8")
+        self._headers = HEADERS | {
+            "Cache-Control": "no-store",
+            "Content-Security-Policy": POLICY.format(style=style),
+        }
+
+    def response(
+        self, values: Mapping[str, object], status_code: int = 200, headers: Mapping[str, str] = {}
+    ) -> HTMLResponse:
+        """The page with its values."""
+        body = PLACE.sub(lambda place: _escaped(values[place[1]]), self._text)
+        return HTMLResponse(body, status_code, self._headers | dict(headers))
+
+
+class Style(str):
+    """Text of a style sheet of our own: the one value that is not escaped."""
+
+
+def _escaped(value: object) -> str:
+    if isinstance(value, Style):
+        return value
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return html.escape(text.encode("utf-8", "replace").decode())
+
+
+class LoginPage:
+    """The page that stands alone."""
+
+    def __init__(self) -> None:
+        self._style = Style((FOLDER / "static" / "login.css").read_text(encoding="utf-8"))
+        digest = base64.b64encode(hashlib.sha256(self._style.encode()).digest()).decode()
+        self._page = Page("login.html", f"'sha256-{digest}'")
+
+    def response(
+        self, values: Mapping[str, object], status_code: int = 200, headers: Mapping[str, str] = {}
+    ) -> HTMLResponse:
+        """The page with its values."""
+        return self._page.response({**values, "style": self._style}, status_code, headers)

@@ -1,0 +1,84 @@
+"""Server-sent events: how messages are framed, and the response that carries them.
+
+Source of the format: https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from taskflow.admin.replies import encode
+
+__all__ = ["HEARTBEAT", "EventStreamResponse", "frame"]
+
+HEARTBEAT = b":\n\n"
+"""A comment: keeps proxies from closing what looks idle."""
+
+SEND_TIMEOUT = 20.0
+"""Seconds after which a client that takes nothing more is given up."""
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # nginx would collect the messages
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def frame(event: str, data: object, position: str | None = None) -> bytes:
+    """One message. ``position`` is what a browser sends as ``Last-Event-ID`` when it comes back."""
+    identity = "" if position is None else f"id: {position}\n"
+    return f"{identity}event: {event}\ndata: {encode(data)}\n\n".encode("ascii")
+
+
+class EventStreamResponse(Response):
+    """Sends chunks of messages until they end, or the client has gone or takes nothing more.
+
+    Args:
+        chunks: the messages; closed at the end.
+        send_timeout: seconds that the client may take for a chunk.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None], send_timeout: float = SEND_TIMEOUT) -> None:
+        super().__init__(headers=HEADERS)
+        del self.headers["content-length"]
+        self._chunks = chunks
+        self._send_timeout = send_timeout
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        # Servers tell nobody who only sends that the client has gone.
+        gone = asyncio.ensure_future(_disconnected(receive))
+        sending = asyncio.ensure_future(self._send(send))
+        try:
+            await asyncio.wait({gone, sending}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            sending.cancel()
+            await asyncio.wait({gone, sending})
+        if not sending.cancelled() and (error := sending.exception()) is not None:
+            raise error
+
+    async def _send(self, send: Send) -> None:
+        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        async with aclosing(self._chunks) as chunks:
+            with suppress(TimeoutError):
+                await self._within(send, start)
+                async for chunk in chunks:
+                    await self._within(send, {"type": "http.response.body", "body": chunk, "more_body": True})
+                await self._within(send, {"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _within(self, send: Send, message: Message) -> None:
+        async with asyncio.timeout(self._send_timeout):
+            await send(message)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,48 @@
+"""Which trace shows what a task did."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from opentelemetry.trace import get_current_span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from taskflow.models import TaskRecord
+from taskflow.observers.base import LifecycleEvent, LogEvent
+from taskflow.spans import current_span_ids
+
+__all__ = ["Traces"]
+
+
+class Traces:
+    """Remembers the trace that each of the latest tasks started in; reads the event stream.
+
+    Args:
+        limit: of how many tasks.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._ids: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, event: LifecycleEvent | LogEvent) -> None:
+        """Take note of an event: until a task runs, the trace is that of whoever enqueued it."""
+        ids = current_span_ids()  # made by the same code in the same context: its span is the task's
+        if ids is None or not ids.sampled or isinstance(event, LogEvent):
+            return
+        with self._lock:
+            if event.attempt_duration is None:
+                self._ids[event.task_id] = ids.trace_id
+            if len(self._ids) > self._limit:
+                self._ids.popitem(last=False)
+
+    def of(self, record: TaskRecord) -> str | None:
+        """The id of the task's trace, lowercase hex; ``None`` if it was not traced, or long ago."""
+        found = self._ids.get(record.task_id)
+        if found is None and record.trace_context:
+            context = TraceContextTextMapPropagator().extract(record.trace_context)
+            span = get_current_span(context).get_span_context()
+            return format(span.trace_id, "032x") if span.is_valid else None
+        return found
