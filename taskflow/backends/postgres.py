@@ -1,0 +1,176 @@
+"""Rows in PostgreSQL: each call is one statement, which is a transaction."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from taskflow.backend import APPLIED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
+from taskflow.backends.postgres_rows import KIND, Result, change_arrays, listing, row_of, save_arrays, sql
+from taskflow.checks import check_int, check_seconds, is_utf8
+from taskflow.exceptions import ConfigurationError
+from taskflow.models import TaskStatus
+from taskflow.query import Cursor, TaskQuery, microseconds
+from taskflow.rows import TaskRow
+
+if TYPE_CHECKING:  # needs the extra
+    from taskflow.backends.postgres_server import Connections
+
+__all__ = ["PostgresBackend"]
+
+INSTALL = 'needs the "psycopg" package: pip install "fastapi-taskflow[postgres]"'
+NAMES: Final = re.compile("[a-z_][a-z0-9_]{0,62}")
+
+START: Final = Cursor(-(2**63), "")
+"""A place before every row."""
+
+
+class PostgresBackend(SnapshotBackend):
+    """Keeps rows in a PostgreSQL database, for one or more instances.
+
+    Commits are as durable as the server makes them: through a crash, unless ``synchronous_commit`` or
+    ``fsync`` is off. Nothing is left in a session, nor prepared in it, so a proxy that pools transactions
+    may stand in between. The encoding of the database must be UTF8.
+
+    Args:
+        dsn: ``postgresql://[user[:password]@]host[:port]/database``, or anything else that libpq takes.
+        schema: what holds the tables; made if there is none. Instances with the same schema share their
+            rows.
+        max_connections: most connections of this instance.
+        timeout: seconds after which an operation fails, waiting for a connection included.
+
+    Raises:
+        ConfigurationError: an option has a value that it cannot have, or psycopg is not installed.
+    """
+
+    kind: ClassVar[str] = KIND
+
+    def __init__(
+        self, dsn: str, *, schema: str = "taskflow", max_connections: int = 4, timeout: float = 30.0
+    ) -> None:
+        try:
+            from taskflow.backends.postgres_server import PostgresServer
+        except ImportError as error:
+            raise ConfigurationError("dsn", "<redacted>", INSTALL) from error
+        self._server = PostgresServer(dsn, _check_schema(schema))
+        self._max_connections = check_int("max_connections", max_connections, minimum=1)
+        self._timeout = check_seconds("timeout", timeout, above=True)
+        self._connections: Connections | None = None
+
+    async def open(self) -> None:
+        await self._opened().prepare()
+
+    async def close(self) -> None:
+        connections, self._connections = self._connections, None
+        if connections is not None:
+            await connections.close()
+
+    # History
+
+    async def save(self, rows: Sequence[TaskRow]) -> None:
+        if rows:
+            await self._ask("save", save_arrays(rows))
+
+    async def get(self, task_id: str) -> TaskRow | None:
+        if "\0" in task_id or not is_utf8(task_id):
+            return None  # it cannot be stored, nor asked for
+        found = await self._ask("get", {"task_id": task_id})
+        return row_of(found[0]) if found else None
+
+    async def find(self, query: TaskQuery) -> list[TaskRow]:
+        found = await self._opened().ask(*listing(query, self._server.schema))
+        return [row_of(values) for values in found]
+
+    async def count(self) -> dict[TaskStatus, StatusTotal]:
+        return {TaskStatus(status): StatusTotal(*total) for status, *total in await self._ask("count")}
+
+    async def prune(self, before: datetime, limit: int = 10_000) -> int:
+        """Delete up to ``limit`` rows that ended before a moment, oldest first; returns how many."""
+        ((pruned,),) = await self._ask("prune", {"before": microseconds(before), "limit": limit})
+        return int(pruned)
+
+    # Durable tasks
+
+    async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
+        outcomes: dict[str, Outcome] = {}
+        while left := [change for change in changes if change.row.task_id not in outcomes]:
+            outcomes |= await self._commit(left)
+        return [outcomes[change.row.task_id] for change in changes]
+
+    async def _commit(self, changes: Sequence[Change]) -> dict[str, Outcome]:
+        """By id: what became of changes, but for those whose obstacle is gone when it is looked for."""
+        written = {task_id for (task_id,) in await self._ask("commit", change_arrays(changes))}
+        refused = [change for change in changes if change.row.task_id not in written]
+        return dict.fromkeys(written, APPLIED) | (await self._why_not(refused) if refused else {})
+
+    async def _why_not(self, changes: Sequence[Change]) -> dict[str, Outcome]:
+        rows = [change.row for change in changes]
+        keys = [row.held_key for row in rows if row.held_key is not None]
+        found = await self._ask("standing", {"ids": [row.task_id for row in rows], "keys": keys})
+        stored = {task_id: (owner, status) for task_id, owner, status, _ in found}
+        holders = {key: task_id for task_id, _, _, key in found if key is not None}
+        told = ((change.row.task_id, _outcome(change, stored, holders)) for change in changes)
+        return {task_id: outcome for task_id, outcome in told if outcome is not None}
+
+    async def claimable(
+        self, names: Collection[str], limit: int, *, after: Cursor | None = None
+    ) -> list[TaskRow]:
+        place = after or START
+        bounds = {"created": place.created, "task_id": place.task_id, "limit": limit}
+        return [row_of(values) for values in await self._ask_ownerless("claimable", names, bounds)]
+
+    async def unclaimable(self, names: Collection[str]) -> Mapping[str, int]:
+        return dict(await self._ask_ownerless("unclaimable", names))
+
+    # Leases: expired ones are as good as none
+
+    async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
+        await self._ask("acquire", {"token": token, "seconds": seconds, "previous": previous})
+
+    async def renew(self, token: str, seconds: float) -> bool:
+        return bool(await self._ask("renew", {"token": token, "seconds": seconds}))
+
+    async def release(self, token: str) -> None:
+        await self._ask("release", {"token": token})
+
+    # Statements
+
+    async def _ask(self, name: str, parameters: Mapping[str, Any] | None = None, **parts: str) -> Result:
+        return await self._opened().ask(sql(name, self._server.schema, **parts), parameters)
+
+    async def _ask_ownerless(
+        self, name: str, names: Collection[str], parameters: Mapping[str, Any] | None = None
+    ) -> Result:
+        """What a statement tells of the unfinished rows whose owner has no lease that lasts."""
+        ownerless = sql("ownerless", self._server.schema)
+        return await self._ask(name, {"names": list(names), **(parameters or {})}, ownerless=ownerless)
+
+    def _opened(self) -> Connections:
+        if self._connections is None:
+            from taskflow.backends.postgres_server import Connections
+
+            self._connections = Connections(self._server, self._max_connections, self._timeout)
+        return self._connections
+
+
+def _outcome(
+    change: Change, stored: Mapping[str, tuple[str | None, str]], holders: Mapping[str | None, str]
+) -> Outcome | None:
+    """What became of a change that was not written; ``None`` if nothing stands in its way any more."""
+    row, now = change.row, stored.get(change.row.task_id)
+    if now is not None and now == change.expected:
+        return None
+    if now == (row.owner, row.status):
+        return APPLIED
+    if change.expected is not None:
+        return LOST
+    holder = row.task_id if now is not None else holders.get(row.held_key)
+    return None if holder is None else Outcome(applied=False, holder=holder)
+
+
+def _check_schema(schema: str) -> str:
+    if not isinstance(schema, str) or not NAMES.fullmatch(schema):
+        raise ConfigurationError("schema", schema, "must be at most 63 of a-z, 0-9 and _, no digit first")
+    return schema

@@ -1,0 +1,160 @@
+"""The table of tasks in PostgreSQL: how rows are written, read and asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
+from typing import Any, Final, TypeAlias
+
+from taskflow.backend import FIXED, Change
+from taskflow.backends.statements import COLUMNS, statement
+from taskflow.exceptions import BackendFormatError
+from taskflow.models import TaskStatus
+from taskflow.query import Cursor, TaskQuery, microseconds
+from taskflow.rows import TaskRow
+
+__all__ = ["KIND", "Result", "change_arrays", "listing", "row_of", "save_arrays", "sql"]
+
+KIND: Final = "postgres"
+
+Result: TypeAlias = list[tuple[Any, ...]]
+"""What a statement gives."""
+
+TYPES: Final = {
+    "created": "bigint",
+    "ended": "bigint",
+    "duration": "double precision",
+    "durable": "boolean",
+    "labels": "text[]::jsonb",
+    "encrypted": "boolean",
+    "payload": "bytea",
+}
+"""Types of the columns that are not text."""
+
+SAVED: Final = tuple(name for name in COLUMNS if name != "held_key")
+"""What saving a row writes."""
+
+CHANGED: Final = tuple(name for name in SAVED if name != "task_id" and name not in FIXED)
+"""What changing a row writes; its key it can only give up."""
+
+
+def _arrays(names: Iterable[str]) -> str:
+    # In binary: as text, PostgreSQL would look for quotes in every body. One array for each column makes
+    # one statement of any number of rows.
+    return ", ".join(f"%({name})b::{TYPES.get(name, 'text')}[]" for name in names)
+
+
+NAMED: Final = ", ".join(COLUMNS)
+
+PARTS: Final = {
+    "commit": {
+        "arrays": _arrays(COLUMNS),
+        "updates": ", ".join(f"{name} = change.{name}" for name in CHANGED),
+    },
+    "save": {
+        "columns": ", ".join(SAVED),
+        "arrays": _arrays(SAVED),
+        "updates": ", ".join(f"{name} = excluded.{name}" for name in SAVED if name != "task_id"),
+    },
+}
+
+HAS_TAG: Final = """(
+    labels ? %(tag)s
+    OR EXISTS (SELECT FROM jsonb_array_elements_text(labels) AS label WHERE starts_with(label, %(key)s))
+)"""
+
+
+def sql(name: str, schema: str, **parts: str) -> str:
+    """The statement ``name`` for the tables of a schema."""
+    return statement(KIND, name, schema=schema, **{"columns": NAMED, **PARTS.get(name, {}), **parts})
+
+
+# Written
+
+
+def save_arrays(rows: Sequence[TaskRow]) -> dict[str, list[Any]]:
+    """Rows as the parameters of ``save.sql``: a list for each column."""
+    return _columns(rows, SAVED)
+
+
+def change_arrays(changes: Sequence[Change]) -> dict[str, list[Any]]:
+    """Changes as the parameters of ``commit.sql``."""
+    expected = [change.expected or (None, None) for change in changes]
+    return _columns([change.row for change in changes], COLUMNS) | {
+        "expected_owner": [owner for owner, _ in expected],
+        "expected_status": [status and status.value for _, status in expected],
+    }
+
+
+def _columns(rows: Sequence[TaskRow], names: tuple[str, ...]) -> dict[str, list[Any]]:
+    values = map(attrgetter(*names), rows)
+    columns = dict(zip(names, map(list, zip(*values, strict=True)), strict=True))
+    columns["status"] = [status.value for status in columns["status"]]
+    columns["labels"] = [json.dumps(labels) for labels in columns["labels"]]
+    # An array has numbers of one type.
+    columns["duration"] = [None if seconds is None else float(seconds) for seconds in columns["duration"]]
+    return columns
+
+
+# Read
+
+
+def row_of(values: tuple[Any, ...]) -> TaskRow:
+    """The row whose columns were read.
+
+    Raises:
+        BackendFormatError: they are not what is written.
+    """
+    row = dict(zip(COLUMNS, values, strict=True))
+    try:
+        row["status"] = TaskStatus(row["status"])
+    except ValueError as error:
+        raise BackendFormatError(KIND, f"the row of task {row['task_id']} is damaged: {error}") from error
+    return TaskRow(**row | {"labels": tuple(row["labels"])})
+
+
+# Asked for
+
+
+def listing(query: TaskQuery, schema: str) -> tuple[str, dict[str, Any]]:
+    """The statement that answers a query, and its parameters."""
+    parameters: dict[str, Any] = {"limit": query.limit}
+    conditions = []
+    for condition, values in _conditions(query):
+        conditions.append(condition)
+        parameters |= values
+    if not (statuses := _statuses(query)):
+        return _page(conditions, schema), parameters
+    page = _page(["status = wanted.status", *conditions], schema)
+    return sql("merged", schema, page=page), parameters | {"statuses": statuses}
+
+
+def _page(conditions: list[str], schema: str) -> str:
+    return sql("page", schema, conditions=" AND ".join(conditions or ["true"]))
+
+
+def _statuses(query: TaskQuery) -> list[str]:
+    # The index of functions goes on with the status.
+    wanted = query.status or (TaskStatus if query.func_name is not None else ())
+    return [status.value for status in set(wanted)]
+
+
+def _conditions(query: TaskQuery) -> Iterator[tuple[str, dict[str, Any]]]:
+    if query.func_name is not None:
+        yield "func_name = %(func_name)s", {"func_name": query.func_name}
+    if query.since is not None:
+        yield "created >= %(since)s", {"since": microseconds(query.since)}
+    if place := _upper_bound(query):
+        bound = {"created": place.created, "task_id": place.task_id}
+        yield "(created, task_id) < (%(created)s, %(task_id)s)", bound
+    if query.tag is not None:
+        yield HAS_TAG, {"tag": query.tag, "key": f"{query.tag}="}
+    if query.q is not None:
+        yield "strpos(search, %(q)s) > 0", {"q": query.q.lower()}
+
+
+def _upper_bound(query: TaskQuery) -> Cursor | None:
+    """One place for both bounds: the index would be entered at either, not at the lower one."""
+    until = None if query.until is None else Cursor(microseconds(query.until), "")
+    return min((place for place in (query.after, until) if place is not None), default=None)

@@ -1,0 +1,31 @@
+-- A transaction of one statement; gives the ids of what it has written.
+WITH change AS MATERIALIZED (
+    SELECT * FROM unnest({arrays}, %(expected_owner)b::text[], %(expected_status)b::text[])
+        WITH ORDINALITY AS change ({columns}, expected_owner, expected_status, place)
+),
+-- In the same order everywhere: instances that change the same rows wait for each other in turn.
+locked AS MATERIALIZED (
+    SELECT tasks.task_id FROM {schema}.tasks JOIN change USING (task_id)
+    WHERE expected_status IS NOT NULL
+    ORDER BY tasks.task_id
+    FOR NO KEY UPDATE OF tasks
+),
+changed AS (
+    UPDATE {schema}.tasks
+    SET {updates}, held_key = CASE WHEN change.held_key IS NOT NULL THEN tasks.held_key END
+    FROM change JOIN locked USING (task_id)
+    WHERE tasks.task_id = change.task_id
+        AND tasks.owner IS NOT DISTINCT FROM change.expected_owner
+        AND tasks.status = change.expected_status
+    RETURNING tasks.task_id
+),
+inserted AS (
+    INSERT INTO {schema}.tasks ({columns})
+    SELECT {columns} FROM change
+    -- Counting makes it wait for the changes: they may give up a key that is wanted here.
+    WHERE expected_status IS NULL AND (SELECT count(*) FROM changed) >= 0
+    ORDER BY held_key, place
+    ON CONFLICT DO NOTHING
+    RETURNING task_id
+)
+SELECT task_id FROM changed UNION ALL SELECT task_id FROM inserted

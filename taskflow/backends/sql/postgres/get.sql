@@ -1,0 +1,1 @@
+SELECT {columns} FROM {schema}.tasks WHERE task_id = %(task_id)s

@@ -1,0 +1,1 @@
+INSERT INTO {schema}.versions (version) VALUES (%s)

@@ -1,0 +1,1 @@
+DELETE FROM {schema}.leases WHERE token = %(token)s

@@ -1,0 +1,4 @@
+-- The rows that changes were about, and those that hold their keys.
+SELECT task_id, owner, status, held_key FROM {schema}.tasks WHERE task_id = ANY(%(ids)s)
+UNION ALL
+SELECT task_id, owner, status, held_key FROM {schema}.tasks WHERE durable AND held_key = ANY(%(keys)s)
