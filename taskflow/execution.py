@@ -153,8 +153,7 @@ class Executor:
         durable = execution.durable
         if durable is not None and not await execution.step_in(execution.context, durable.settled()):
             return False
-        if execution.retry_delay:
-            await self._wait_for_retry(execution)
+        await self._wait_for_retry(execution)
         return not execution.record.finished
 
     def _is_given_back(self, execution: Execution) -> bool:
@@ -249,11 +248,14 @@ class Executor:
         self._move(execution, status, reason=reason)
 
     async def _wait_for_retry(self, execution: Execution) -> None:
+        """Wait until the next attempt is due, and of a durable task until that it starts can be stored."""
         execution.retry_at = time.monotonic() + execution.retry_delay
         if self._is_hopeless(execution):
             execution.stop = (self._leave(execution, "shutdown"), "shutdown")
-        else:
-            await execution.step_in(execution.context, asyncio.sleep(execution.retry_delay))
+            return
+        await execution.step_in(execution.context, asyncio.sleep(execution.retry_delay))
+        if execution.durable is not None:
+            await execution.step_in(execution.context, execution.durable.writable())
 
     def _is_hopeless(self, execution: Execution) -> bool:
         """Whether the next attempt is due only after the shutdown's deadline."""

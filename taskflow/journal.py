@@ -72,6 +72,10 @@ class DurableTask:
             await self._journal.on_its_loop(self)
         return self.refused is None and not self.lost
 
+    async def writable(self) -> None:
+        """Return when the backend is not known to be away: whoever waits here holds no slot meanwhile."""
+        await self._journal.usable()
+
     def settled_from_thread(self) -> bool:
         """As `settled`, from a thread without an event loop."""
         if self.open:
@@ -228,6 +232,11 @@ class Journal:
         else:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(task.wait(), loop))
 
+    async def usable(self) -> None:
+        """Return when the latest operation on the backend did not fail."""
+        if self._instance.vitals.error is not None:
+            await self._instance.vitals.usable()
+
     def from_thread(self, task: DurableTask) -> None:
         """`DurableTask.wait`, from a thread without a loop."""
         if self._loop is None:
@@ -265,14 +274,15 @@ class Journal:
 
     async def _drained(self) -> None:
         while self._queue or not self._idle.is_set():
-            self._idle.clear()
             self._work.set()
+            self._idle.clear()
             await self._idle.wait()
 
     async def _run(self) -> None:
         while True:
             await self._work.wait()
             self._work.clear()
+            self._idle.clear()
             while not self._suspended and (group := self._next_group()):
                 await self._commit(group)
             self._idle.set()

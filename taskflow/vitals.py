@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable
@@ -37,6 +38,14 @@ class BackendVitals:
         self._kind = kind
         self._stream = stream
         self._quiet_until = 0.0
+        self._waiters: list[asyncio.Future[None]] = []
+
+    async def usable(self) -> None:
+        """Return once the latest operation did not fail."""
+        while self.error is not None:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
 
     async def measure(self, operation: str, work: Awaitable[T], records: int | None = None) -> T:
         """Await an operation on the backend.
@@ -84,3 +93,10 @@ class BackendVitals:
             self.error = None
             self._quiet_until = 0.0
             logger.info("the backend can be used again")
+            self._wake()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
