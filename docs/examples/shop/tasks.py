@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from shop import payments
 from taskflow import (
+    FileLogger,
     OpenTelemetryObserver,
     PrometheusObserver,
     TaskManager,
@@ -19,10 +20,13 @@ from taskflow import (
 
 
 def observers() -> list[TaskObserver]:
-    """Metrics always; traces where the environment says where to send them."""
+    """Metrics always; traces, and lines for a log shipper, where the environment says where to."""
+    chosen: list[TaskObserver] = [PrometheusObserver()]
     if "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ:
-        return [PrometheusObserver(), OpenTelemetryObserver()]
-    return [PrometheusObserver()]
+        chosen.append(OpenTelemetryObserver())
+    if lines := os.environ.get("SHOP_JSON_LOG_FILE"):
+        chosen.append(FileLogger(lines, mode="watched", format="json", log_lifecycle=True))
+    return chosen
 
 
 manager = TaskManager(
