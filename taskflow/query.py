@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from taskflow.checks import check_int, check_storable, check_text
+from taskflow.checks import check_choice, check_int, check_storable, check_text
 from taskflow.exceptions import ConfigurationError
 from taskflow.models import TaskRecord, TaskStatus
 
-__all__ = ["MAX_PAGE", "Cursor", "TaskQuery", "label", "microseconds", "moment", "search_text"]
+__all__ = ["MAX_PAGE", "Cursor", "TaskQuery", "labels", "microseconds", "moment", "search_text"]
 
 MAX_PAGE = 1_000
 """The most records of one page."""
@@ -98,6 +98,8 @@ class TaskQuery:
         if self.limit > MAX_PAGE:
             raise ConfigurationError("limit", self.limit, f"must be at most {MAX_PAGE}")
         object.__setattr__(self, "status", frozenset(self.status))  # a key of caches
+        for status in self.status:
+            check_choice("status", status, tuple(TaskStatus))
         for name in ("since", "until"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, datetime) or value.utcoffset() is None):
@@ -123,19 +125,24 @@ class TaskQuery:
         )
 
 
-def label(key: str, value: str) -> str:
-    """How a tag is asked for."""
-    return f"{key}={value}"
+def labels(record: TaskRecord) -> tuple[str, ...]:
+    """The tags of a record as they are asked for: each ``key=value``."""
+    return tuple(storable(f"{key}={value}") for key, value in record.tags.items())
 
 
 def has_tag(record: TaskRecord, wanted: str) -> bool:
     """Whether a record has the tag ``key=value``, or any tag ``key``."""
-    labels = (label(*tag) for tag in record.tags.items())
-    return any(each == wanted or each.startswith(f"{wanted}=") for each in labels)
+    return any(each == wanted or each.startswith(f"{wanted}=") for each in labels(record))
 
 
 def search_text(record: TaskRecord) -> str:
     """What `TaskQuery.q` searches, in lower case."""
-    tags = (label(*tag) for tag in record.tags.items())
     error = (record.error or "")[:ERROR_SEARCHED]
-    return "\n".join((record.func_name, record.task_id, *tags, error)).lower()
+    return storable("\n".join((record.func_name, record.task_id, *labels(record), error)).lower())
+
+
+def storable(text: str) -> str:
+    """Text that every database takes: without lone surrogates and NUL. The record has it exactly."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from taskflow.exceptions import BackendFormatError
 from taskflow.models import FailedAttempt, TaskRecord, TaskStatus
-from taskflow.query import Cursor, label, microseconds, moment, search_text
+from taskflow.query import Cursor, labels, microseconds, moment, search_text
 
 __all__ = ["RELEASED", "TaskRow", "to_record", "to_row"]
 
@@ -96,8 +96,8 @@ def to_row(record: TaskRecord, owner: str | None) -> TaskRow:
         owner=None if record.finished else owner,
         durable=record.durable,
         held_key=record.idempotency_key if holds else None,
-        labels=tuple(_storable(label(*tag)) for tag in record.tags.items()),
-        search=_storable(search_text(record)),
+        labels=labels(record),
+        search=search_text(record),
         encrypted=record.encrypted_payload is not None,
         payload=record.payload if record.encrypted_payload is None else record.encrypted_payload,
         body=json.dumps(body),
@@ -147,10 +147,3 @@ def _plain_attempt(attempt: FailedAttempt) -> dict[str, Any]:
 def _attempt(plain: dict[str, Any]) -> FailedAttempt:
     moments = {name: moment(plain[name]) for name in ("started_at", "ended_at")}
     return FailedAttempt(**(plain | moments))
-
-
-def _storable(text: str) -> str:
-    """Text that every database takes: no lone surrogates, no NUL. The body has it exactly."""
-    if text.isascii() and "\0" not in text:
-        return text
-    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
