@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
@@ -29,18 +28,12 @@ KIND: Final = "sqlite"
 APPLICATION_ID: Final = 0x54464C57
 """``TFLW``, in the header of each file that is ours. https://www.sqlite.org/pragma.html#pragma_application_id"""
 
-MAGIC = b"SQLite format 3\0"
-ID_PLACE = slice(68, 72)  # of the header, big-endian: https://www.sqlite.org/fileformat.html
-HEADER_SIZE = 100
-
 SETTINGS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA cache_size = -16000",  # KiB; the pages of an index over random ids are touched at random
     "PRAGMA wal_autocheckpoint = 4000",  # pages: 16 MB, so that a busy page goes into the file less often
     "PRAGMA journal_size_limit = 67108864",  # bytes that the log keeps after a large transaction
 )
-
-RETRY_SECONDS = 0.002
 
 # By primary result code: https://www.sqlite.org/rescode.html
 UNAVAILABLE = {
@@ -77,6 +70,8 @@ def check_path(path: str | os.PathLike[str]) -> Path:
     if text == ":memory:":
         raise ConfigurationError("path", path, "must be the path of a file; MemoryBackend needs none")
     file = Path(os.path.realpath(text))
+    if file.is_dir():
+        raise ConfigurationError("path", path, "must be the path of a file, not of a folder")
     if not file.parent.is_dir():
         raise ConfigurationError("path", path, f"the folder {file.parent} does not exist; create it first")
     return file
@@ -101,7 +96,7 @@ class SqliteFile:
             sqlite3.Error: it cannot be used.
             BackendFormatError: it is something else, or of a newer version.
         """
-        self._check_header()
+        self._check_owner()
         connection = sqlite3.connect(
             self.path, timeout=self.busy_timeout, isolation_level=None, check_same_thread=False
         )
@@ -128,16 +123,16 @@ class SqliteFile:
             return BackendUnavailableError(KIND, f"{self.path}: {UNAVAILABLE[code]} ({error})")
         return BackendFormatError(KIND, f"{self.path}: {UNUSABLE.get(code, 'unexpected content')} ({error})")
 
-    def _check_header(self) -> None:
-        """Leave a file alone that is not ours: even to look into it, SQLite may write to it."""
-        try:
-            with self.path.open("rb") as file:
-                header = file.read(HEADER_SIZE)
-        except OSError:
-            return  # SQLite makes it, or knows better what is wrong
-        if header and not header.startswith(MAGIC):
-            raise BackendFormatError(KIND, f"{self.path}: this is not an SQLite database")
-        if header and int.from_bytes(header[ID_PLACE]) != APPLICATION_ID:
+    def _check_owner(self) -> None:
+        """Leave a file alone that is not ours: opened as usual, SQLite may move its log into it."""
+        # Not with `open`: to close any descriptor of the file ends all locks that the process has on it.
+        # https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+        if self.identity is None:
+            return
+        with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            (owner,) = connection.execute("PRAGMA application_id").fetchone()
+        if pages and owner != APPLICATION_ID:
             raise BackendFormatError(KIND, f"{self.path}: this SQLite database is not one of Taskflow's")
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -146,7 +141,7 @@ class SqliteFile:
         if self._missing(connection):
             transaction(connection, self._migrate)
         # After the first migration, so that the header in the file itself says whose it is.
-        self._patiently(connection.execute, "PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA journal_mode = WAL")
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         for number, script in self._missing(connection):
@@ -163,19 +158,6 @@ class SqliteFile:
             reason = f"version {version} of the format is newer than this Taskflow's, {len(known)}"
             raise BackendFormatError(KIND, f"{self.path}: {reason}")
         return list(enumerate(known, 1))[version:]
-
-    def _patiently(self, execute: Callable[[str], object], statement: str) -> None:
-        """Execute what SQLite does not wait for by itself when the file is locked."""
-        deadline = time.monotonic() + self.busy_timeout
-        while True:
-            try:
-                execute(statement)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(RETRY_SECONDS)
-            else:
-                return
 
 
 def transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
