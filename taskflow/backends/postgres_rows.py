@@ -50,7 +50,7 @@ NAMED: Final = ", ".join(COLUMNS)
 PARTS: Final = {
     "commit": {
         "arrays": _arrays(COLUMNS),
-        "updates": ", ".join(f"{name} = change.{name}" for name in CHANGED),
+        "updates": ", ".join(f"{name} = locked.{name}" for name in CHANGED),
     },
     "save": {
         "columns": ", ".join(SAVED),

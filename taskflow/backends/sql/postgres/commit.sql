@@ -5,18 +5,18 @@ WITH change AS MATERIALIZED (
 ),
 -- In the same order everywhere: instances that change the same rows wait for each other in turn.
 locked AS MATERIALIZED (
-    SELECT tasks.task_id FROM {schema}.tasks JOIN change USING (task_id)
+    SELECT change.* FROM {schema}.tasks JOIN change USING (task_id)
     WHERE expected_status IS NOT NULL
-    ORDER BY tasks.task_id
+    ORDER BY task_id
     FOR NO KEY UPDATE OF tasks
 ),
 changed AS (
     UPDATE {schema}.tasks
-    SET {updates}, held_key = CASE WHEN change.held_key IS NOT NULL THEN tasks.held_key END
-    FROM change JOIN locked USING (task_id)
-    WHERE tasks.task_id = change.task_id
-        AND tasks.owner IS NOT DISTINCT FROM change.expected_owner
-        AND tasks.status = change.expected_status
+    SET {updates}, held_key = CASE WHEN locked.held_key IS NOT NULL THEN tasks.held_key END
+    FROM locked
+    WHERE tasks.task_id = locked.task_id
+        AND tasks.owner IS NOT DISTINCT FROM locked.expected_owner
+        AND tasks.status = locked.expected_status
     RETURNING tasks.task_id
 ),
 inserted AS (
