@@ -84,9 +84,9 @@ class TaskAdmin:
         metrics = Metrics(task_manager, metrics_path, metrics_token, require_token=auth is not None)
         metrics.refuse_conflicts(app, path)
 
-        activity, traces = Activity(task_manager.store.list()), Traces(task_manager.store.max_history)
+        activity, traces = Activity(), Traces(task_manager.store.max_history)
         overview = Overview(task_manager, activity)
-        hub = Hub(task_manager.store.get, overview.glance)
+        hub = Hub(task_manager, overview.glance)
         details = Details(task_manager, traces, trace_url, display_func_args)
         api = Api(path, task_manager, overview, details, hub)
         routers = make_routers(path, title, api, Dashboard(path, settings), login)
@@ -97,8 +97,8 @@ class TaskAdmin:
         if auto_install:
             task_manager.install(app)
         task_manager.on_stopping(hub.close)
-        for reader in (activity, traces, hub):
-            task_manager.stream.subscribe(reader)
+        task_manager.stream.subscribe(activity)
+        task_manager.stream.subscribe(traces)
         handle_refusals(app)
         for router in routers:
             app.include_router(router)

@@ -146,7 +146,9 @@ class Api:
         Asked twice, it answers with the task that the first request made.
         """
         with answered():
-            return _acted(await self._manager.retry(task_id))
+            again = await self._manager.retry(task_id)
+            await self._manager.committed(again.task_id)
+            return _acted(again)
 
     async def cancel(self, task_id: TaskId) -> Reply:
         """Cancel a task: one that waits never runs, an async one that runs is stopped where it awaits."""

@@ -19,7 +19,7 @@ from typing import Any
 from taskflow.admin.messages import Change, encode_change, slim
 from taskflow.admin.ring import BehindError, Ring
 from taskflow.admin.sse import HEARTBEAT, frame
-from taskflow.models import TaskRecord
+from taskflow.manager import TaskManager
 from taskflow.observers.base import LifecycleEvent, LogEvent
 
 __all__ = ["Hub"]
@@ -42,47 +42,40 @@ OVERVIEW_SHARE = 0.05
 RECONNECT = 2_000
 """Milliseconds after which a browser comes back."""
 
+LINGER = 60.0
+"""Seconds without any client until events are left alone: who comes back sooner misses nothing."""
+
 RING_SIZE = 8_192
 TASK_RING_SIZE = 2_048
 
 Glance = Callable[[], Awaitable[dict[str, Any]]]
-Lookup = Callable[[str], TaskRecord | None]
 
 
 class Hub:
-    """Reads the event stream, and feeds clients.
+    """Reads the event stream while somebody listens, and for a while after, and feeds clients.
 
     Args:
-        lookup: the record of an id, if it is at hand.
+        task_manager: whose stream.
         glance: makes the overview.
 
     Attributes:
         closed: whether `close` was called.
     """
 
-    def __init__(self, lookup: Lookup, glance: Glance) -> None:
+    def __init__(self, task_manager: TaskManager, glance: Glance) -> None:
         self.closed = False
-        self._lookup = lookup
-        self._ring: Ring[Change] = Ring(RING_SIZE, encode_change)
+        self._stream = task_manager.stream
+        self._store = task_manager.store
+        self._ring = _ring(RING_SIZE)
+        self._unsubscribe: Callable[[], None] | None = None
+        self._farewell: asyncio.TimerHandle | None = None
         self._watched: dict[str, list[Ring[Change]]] = {}
         self._clients: set[Client] = set()
         self._overviews = Overviews(glance, lambda: self._ring.end)
 
-    def __call__(self, event: LifecycleEvent | LogEvent) -> None:
-        """Take note of an event; from any thread."""
-        watchers = self._watched.get(event.task_id, ())
-        if isinstance(event, LogEvent):
-            for ring in watchers:
-                ring.append((event, None))
-            return
-        record = self._lookup(event.task_id)
-        change = (slim(event), None if record is None else record.created_at)
-        self._ring.append(change)
-        for ring in watchers:
-            ring.append(change)
-
     async def follow(self, last_event_id: str | None = None) -> AsyncGenerator[bytes, None]:
         """Chunks with every task's changes and with overviews, until `close`."""
+        self._subscribe()
         with self._joined(Client(self._ring, last_event_id)) as client, self._overviews.wanted():
             async for chunk in client.chunks(self._overviews):
                 yield chunk
@@ -91,7 +84,8 @@ class Hub:
         self, task_id: str, last_event_id: str | None = None
     ) -> AsyncGenerator[bytes, None]:
         """Chunks with the changes and log lines of one task, until `close`."""
-        ring: Ring[Change] = Ring(TASK_RING_SIZE, encode_change)
+        self._subscribe()
+        ring = _ring(TASK_RING_SIZE)
         with self._watching(task_id, ring), self._joined(Client(ring, last_event_id)) as client:
             async for chunk in client.chunks():
                 yield chunk
@@ -102,6 +96,26 @@ class Hub:
         for client in self._clients:
             client.closed.set()
 
+    def _subscribe(self) -> None:
+        if self._farewell is not None:
+            self._farewell.cancel()
+        if self._unsubscribe is None:
+            self._ring = _ring(RING_SIZE)  # positions in the old one would hide what was missed
+            self._unsubscribe = self._stream.subscribe(self._receive)
+
+    def _receive(self, event: LifecycleEvent | LogEvent) -> None:
+        """Take note of an event; from any thread."""
+        watchers = self._watched.get(event.task_id, ())
+        if isinstance(event, LogEvent):
+            for ring in watchers:
+                ring.append((event, None))
+            return
+        record = self._store.get(event.task_id)
+        change = (slim(event), None if record is None else record.created_at)
+        self._ring.append(change)
+        for ring in watchers:
+            ring.append(change)
+
     @contextlib.contextmanager
     def _joined(self, client: Client) -> Iterator[Client]:
         self._clients.add(client)
@@ -109,6 +123,13 @@ class Hub:
             yield client
         finally:
             self._clients.discard(client)
+            if not self._clients:
+                self._farewell = asyncio.get_running_loop().call_later(LINGER, self._leave)
+
+    def _leave(self) -> None:
+        if not self._clients and self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
 
     @contextlib.contextmanager
     def _watching(self, task_id: str, ring: Ring[Change]) -> Iterator[None]:
@@ -120,6 +141,10 @@ class Hub:
             left = [other for other in self._watched.pop(task_id) if other is not ring]
             if left:
                 self._watched[task_id] = left
+
+
+def _ring(size: int) -> Ring[Change]:
+    return Ring(size, encode_change)
 
 
 class Overviews:

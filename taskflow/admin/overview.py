@@ -7,6 +7,7 @@ from typing import Any
 
 from taskflow.admin.activity import BUCKET_SECONDS, BUCKETS, QUANTILES, Activity, status_counts
 from taskflow.admin.health import health
+from taskflow.admin.live import Live, look
 from taskflow.backend import StatusTotal
 from taskflow.clock import utcnow
 from taskflow.exceptions import BackendError
@@ -32,17 +33,18 @@ class Overview:
 
     async def glance(self) -> dict[str, Any]:
         """What a page shows before the first message of the stream; never raises for the backend."""
-        totals = await self._known_totals()
+        live = await look(self._manager.store, self._activity)
+        counts = await self._counts(live)
         error = self._manager.backend_error
         return {
             "now": utcnow().isoformat(),
-            "counts": _counts(totals),
-            "success_rate": _success_rate(_counts(totals)),
+            "counts": counts,
+            "success_rate": _success_rate(counts),
             "pools": self._pools(),
-            "tasks": self._activity.by_name(),
+            "tasks": self._activity.by_name(live.counts),
             "bucket_seconds": BUCKET_SECONDS,
             "buckets": BUCKETS,
-            "oldest": self._activity.oldest(),
+            "oldest": live.oldest(),
             "observers": self._observers(),
             "backend": None if error is None else {"error": error},
             "health": health(self._manager),
@@ -55,6 +57,7 @@ class Overview:
             BackendError: the backend cannot be asked.
         """
         totals = await self._manager.history.totals()
+        live = await look(self._manager.store, self._activity)
         counts = _counts(totals)
         timed = sum(total.timed for total in totals.values())
         seconds = sum(total.seconds for total in totals.values())
@@ -64,15 +67,15 @@ class Overview:
             "success_rate": _success_rate(counts),
             "avg_duration_seconds": seconds / timed if timed else None,
             "percentiles": self._activity.percentiles(),
-            "per_task": [_task_metrics(report) for report in self._activity.by_name()],
+            "per_task": [_task_metrics(report) for report in self._activity.by_name(live.counts)],
         }
 
-    async def _known_totals(self) -> Totals:
-        """Those of the history; while the backend is away, those of this process alone."""
+    async def _counts(self, live: Live) -> dict[str, int]:
+        """Those of the history; while the backend is away, those of this process since its start."""
         try:
-            return await self._manager.history.totals()
+            return _counts(await self._manager.history.totals())
         except BackendError:
-            return self._activity.totals()
+            return status_counts({**self._activity.ended(), **live.totals()})
 
     def _pools(self) -> list[dict[str, Any]]:
         return [

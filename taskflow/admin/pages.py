@@ -37,7 +37,7 @@ __all__ = ["LoginPage", "Page", "StaticFiles"]
 FOLDER = Path(__file__).parent
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src {style}; img-src 'self' data:; connect-src 'self'; "
+    "default-src 'none'; script-src {script}; style-src {style}; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
@@ -101,14 +101,14 @@ class Page:
 
     Args:
         name: of the file in ``templates/``.
-        style: what the policy allows as styles.
+        script, style: what the policy allows as such.
     """
 
-    def __init__(self, name: str, style: str = "'self'") -> None:
+    def __init__(self, name: str, script: str = "'self'", style: str = "'self'") -> None:
         self._text = (FOLDER / "templates" / name).read_text(encoding="utf-8")
         self._headers = HEADERS | {
             "Cache-Control": "no-store",
-            "Content-Security-Policy": POLICY.format(style=style),
+            "Content-Security-Policy": POLICY.format(script=script, style=style),
         }
 
     def response(
@@ -136,7 +136,7 @@ class LoginPage:
     def __init__(self) -> None:
         self._style = Style((FOLDER / "static" / "login.css").read_text(encoding="utf-8"))
         digest = base64.b64encode(hashlib.sha256(self._style.encode()).digest()).decode()
-        self._page = Page("login.html", f"'sha256-{digest}'")
+        self._page = Page("login.html", script="'none'", style=f"'sha256-{digest}'")
 
     def response(
         self, values: Mapping[str, object], status_code: int = 200, headers: Mapping[str, str] = {}
