@@ -1,0 +1,3 @@
+-- ARGV[1]: id.
+
+return as_json({ARGV[1]})

@@ -1,0 +1,169 @@
+-- What every script begins with: where rows are kept, and how they change. Before this line come KEYS[1],
+-- the prefix of every key; the places in `place` as constants (FUNC_NAME, STATUS ...); and `others`.
+--
+--   version                  the number of this layout
+--   row:<id>                 hash. place: JSON array of what the scripts go by; the `others`: a field each
+--   all, name:<func_name>, <status> of rows that have ended, unfinished
+--                            sorted sets: ids by `created`
+--   open:<owner>\0<lane>     sorted set: ids of the unfinished rows of an owner by `created`
+--   lanes:<owner>            set: the lanes that an owner has rows in, or had
+--   ended                    sorted set: ids by `ended`
+--   held                     hash: the id of the row that holds an idempotency key, by key
+--   leases                   sorted set: owners by the end of their lease, microseconds since 1970
+--   totals                   hash: <status>:rows, <status>:timed, <status>:microseconds: how many there
+--                            are, how many with a duration, and its sum
+--
+-- What is None or empty is false: so Redis tells a field that is not there, and so JSON writes it. Numbers
+-- are text: Lua would round those of moments when it writes them.
+
+local prefix = KEYS[1]
+
+local function row_key(id)
+  return prefix .. 'row:' .. id
+end
+
+local function open_key(owner, lane)
+  return prefix .. 'open:' .. owner .. '\0' .. lane
+end
+
+-- The place of a row; nil if there is no such row.
+local function read(id)
+  local place = redis.call('HGET', row_key(id), 'place')
+  return place and cjson.decode(place) or nil
+end
+
+-- The rows with these ids as one JSON array of [place, [id, other ...]].
+local function as_json(ids)
+  local rows = {}
+  for _, id in ipairs(ids) do
+    local place, values = redis.call('HGET', row_key(id), 'place'), nil
+    if place then -- else the server has evicted it
+      values = redis.call('HMGET', row_key(id), unpack(others))
+      table.insert(values, 1, id)
+      rows[#rows + 1] = '[' .. place .. ',' .. cjson.encode(values) .. ']'
+    end
+  end
+  return '[' .. table.concat(rows, ',') .. ']'
+end
+
+-- Who may take over a row whose owner is gone: they who know its function, or everybody ('').
+local function lane_of(row)
+  return (row[OWNER] == '' or row[DURABLE]) and row[FUNC_NAME] or ''
+end
+
+-- Which sorted sets list a row, and with which score.
+local listings = {
+  function(row)
+    return prefix .. 'all', row[CREATED]
+  end,
+  function(row)
+    return prefix .. 'name:' .. row[FUNC_NAME], row[CREATED]
+  end,
+  function(row)
+    return prefix .. (row[OWNER] and 'unfinished' or row[STATUS]), row[CREATED]
+  end,
+  function(row)
+    return row[OWNER] and open_key(row[OWNER], lane_of(row)), row[CREATED]
+  end,
+  function(row)
+    return row[ENDED] and prefix .. 'ended', row[ENDED]
+  end,
+}
+
+local function list(id, old, new)
+  for _, listing in ipairs(listings) do
+    local before, from, after, to
+    if old then
+      before, from = listing(old)
+    end
+    if new then
+      after, to = listing(new)
+    end
+    if before ~= after or from ~= to then
+      if before then
+        redis.call('ZREM', before, id)
+      end
+      if after then
+        redis.call('ZADD', after, to, id)
+      end
+    end
+  end
+end
+
+local known = {}
+
+-- An owner that never had a lease counts as one whose lease ran out.
+local function know(owner, lane)
+  local key = open_key(owner, lane)
+  if not known[key] then
+    known[key] = true
+    redis.call('SADD', prefix .. 'lanes:' .. owner, lane)
+    redis.call('ZADD', prefix .. 'leases', 'NX', 0, owner)
+  end
+end
+
+local function hold(id, old, new)
+  local had, has = old and old[HELD_KEY], new and new[HELD_KEY]
+  if had and had ~= has then
+    redis.call('HDEL', prefix .. 'held', had)
+  end
+  if has and had ~= has then
+    redis.call('HSET', prefix .. 'held', has, id)
+  end
+end
+
+local sums = {}
+
+local function add(row, sign)
+  local sum = sums[row[STATUS]] or {rows = 0, timed = 0, microseconds = 0}
+  sums[row[STATUS]] = sum
+  sum.rows = sum.rows + sign
+  if row[DURATION] then
+    sum.timed = sum.timed + sign
+    sum.microseconds = sum.microseconds + sign * math.floor(tonumber(row[DURATION]) * 1e6 + 0.5)
+  end
+end
+
+-- Every script that calls `put` or `delete` ends with this.
+local function settle()
+  for status, sum in pairs(sums) do
+    for name, value in pairs(sum) do
+      if value ~= 0 then
+        redis.call('HINCRBY', prefix .. 'totals', status .. ':' .. name, string.format('%.0f', value))
+      end
+    end
+  end
+end
+
+-- Stores a row, of the others those that are given; `old` is what `read` found of it.
+local function put(id, old, new, given)
+  local kept, gone = {'place', cjson.encode(new)}, {}
+  for name, value in pairs(given) do
+    if value then
+      kept[#kept + 1] = name
+      kept[#kept + 1] = value
+    else
+      gone[#gone + 1] = name
+    end
+  end
+  redis.call('HSET', row_key(id), unpack(kept))
+  if old and #gone > 0 then
+    redis.call('HDEL', row_key(id), unpack(gone))
+  end
+  list(id, old, new)
+  hold(id, old, new)
+  if old then
+    add(old, -1)
+  end
+  add(new, 1)
+  if new[OWNER] then
+    know(new[OWNER], lane_of(new))
+  end
+end
+
+local function delete(id, old)
+  redis.call('DEL', row_key(id))
+  list(id, old, nil)
+  hold(id, old, nil)
+  add(old, -1)
+end

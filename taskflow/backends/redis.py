@@ -1,0 +1,251 @@
+"""Rows in Redis: each is a hash, sorted sets list them, and Lua scripts change them."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import math
+import re
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from taskflow.backend import APPLIED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
+from taskflow.backends.redis_text import KIND, as_insert, as_json, as_update, read_rows
+from taskflow.checks import check_seconds, check_storable, check_text, is_utf8
+from taskflow.exceptions import BackendFormatError, ConfigurationError
+from taskflow.models import TERMINAL, TaskStatus
+from taskflow.query import Cursor, TaskQuery, microseconds
+from taskflow.rows import TaskRow
+
+if TYPE_CHECKING:  # needs the extra
+    from taskflow.backends.redis_connection import RedisConnection
+
+__all__ = ["RedisBackend"]
+
+LAYOUT: Final = 1
+"""Number of the layout that ``lua/rows.lua`` describes."""
+
+PART = 250
+"""Rows that are read at once: about two milliseconds of the event loop."""
+
+LOOKS = 2_000
+"""Rows that one call of a script looks at: Redis does nothing else meanwhile, for some milliseconds."""
+
+DELETIONS = 500
+"""Rows that one call of a script deletes, for the same reason."""
+
+INSTALL = 'needs the "redis" package: pip install "fastapi-taskflow[redis]"'
+HASH_TAG = 'must have a hash tag, "{name}": all keys then lie in one slot of a cluster'
+
+logger = logging.getLogger("taskflow")
+
+
+class RedisBackend(SnapshotBackend):
+    """Keeps rows in a Redis, for one or more instances.
+
+    It keeps them as well as the server is told to: through a crash of the server with ``appendonly yes``
+    alone, through one of the machine but for the last second, or with ``appendfsync always`` entirely.
+    The server must not evict keys. `open` warns of what it finds otherwise.
+
+    In a cluster the URL must be that of the node that has the slot of the prefix.
+
+    Args:
+        url: ``redis://[user:password@]host[:port][/database]``, ``rediss://`` for TLS, or ``unix://path``.
+        prefix: what the names of all its keys begin with; instances with the same prefix share their rows.
+        timeout: seconds that the server may take for one step: to connect, to take a request, to answer.
+
+    Raises:
+        ConfigurationError: an option has a value that it cannot have, or redis-py is not installed.
+    """
+
+    kind: ClassVar[str] = KIND
+
+    def __init__(self, url: str, *, prefix: str = "{taskflow}:", timeout: float = 5.0) -> None:
+        try:
+            from taskflow.backends.redis_connection import RedisAddress
+        except ImportError as error:
+            raise ConfigurationError("url", "<redacted>", INSTALL) from error
+        self._address = RedisAddress(url, check_seconds("timeout", timeout, above=True))
+        self._prefix = _check_prefix(prefix)
+        self._connection: RedisConnection | None = None
+
+    async def open(self) -> None:
+        await self._opened()
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _opened(self) -> RedisConnection:
+        if self._connection is not None:
+            return self._connection
+        connection = self._address.connect(self._prefix)
+        try:
+            await self._prepare(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        if self._connection is None:
+            self._connection = connection
+        else:  # somebody else was faster
+            await connection.close()
+        return self._connection
+
+    async def _prepare(self, connection: RedisConnection) -> None:
+        layout, *foreign = await connection.call("open", LAYOUT)
+        if foreign:
+            found = ", ".join(f"{_text(key)} is a {_text(kind)}" for key, kind in _pairs(foreign))
+            raise self._unreadable(f"{found}. Something else has this prefix: choose another one")
+        if layout != b"%d" % LAYOUT:
+            raise self._unreadable(f"its layout is {_text(layout)}, this version of Taskflow knows {LAYOUT}")
+        for warning in _warnings(await connection.info()):
+            logger.warning("redis at %s %s", self._address, warning)
+
+    def _unreadable(self, reason: str) -> BackendFormatError:
+        return BackendFormatError(KIND, f"{self._address}, prefix {self._prefix}: {reason}")
+
+    async def _call(self, script: str, *args: str | bytes | float) -> Any:
+        connection = await self._opened()
+        return await connection.call(script, *args)
+
+    # History
+
+    async def save(self, rows: Sequence[TaskRow]) -> None:
+        await self._call("save", as_json([as_insert(row) for row in rows]))
+
+    async def get(self, task_id: str) -> TaskRow | None:
+        if not is_utf8(task_id):
+            return None  # it cannot be stored, nor asked for
+        found = read_rows(await self._call("get", task_id))
+        return found[0] if found else None
+
+    async def find(self, query: TaskQuery) -> list[TaskRow]:
+        parts = [await self._listed(name, query) for name in await self._listings(query)]
+        return heapq.nlargest(query.limit, chain.from_iterable(parts), key=lambda row: row.cursor)
+
+    async def _listings(self, query: TaskQuery) -> list[str]:
+        """The sorted sets that together have every row asked for: the shortest there are."""
+        choices = [["all"]]
+        if query.func_name is not None:
+            choices.append([f"name:{query.func_name}"])
+        if query.status:
+            choices.append(sorted({s if s in TERMINAL else "unfinished" for s in query.status}))
+        if len(choices) < 3:
+            return choices[-1]
+        _, named, states = choices
+        size, *sizes = await self._call("sizes", *named, *states)
+        return named if size < sum(sizes) else states
+
+    async def _listed(self, name: str, query: TaskQuery) -> list[TaskRow]:
+        """The first rows of a sorted set that are asked for."""
+        place: Sequence[Any] = _beginning(query)
+        since = "-inf" if query.since is None else microseconds(query.since)
+        filters = as_json(_filters(query))
+        found: list[TaskRow] = []
+        while place and len(found) < query.limit:
+            wanted = min(PART, query.limit - len(found))
+            part, *place = await self._call("find", name, *place, since, wanted, LOOKS, filters)
+            found += read_rows(part)
+        return found
+
+    async def count(self) -> dict[TaskStatus, StatusTotal]:
+        numbers = iter(await self._call("count", *TaskStatus))
+        found = zip(TaskStatus, zip(numbers, numbers, numbers, strict=True), strict=True)
+        return {
+            status: StatusTotal(rows, timed, total / 1e6) for status, (rows, timed, total) in found if rows
+        }
+
+    async def prune(self, before: datetime, limit: int = 10_000) -> int:
+        deleted = 0
+        while deleted < limit:
+            wanted = min(DELETIONS, limit - deleted)
+            some = await self._call("prune", microseconds(before), wanted)
+            deleted += some
+            if some < wanted:
+                break
+        return deleted
+
+    # Durable tasks
+
+    async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
+        refused = await self._call("commit", as_json([_plain(change) for change in changes]))
+        outcomes = [APPLIED] * len(changes)
+        for number, holder in _pairs(refused):
+            outcomes[number - 1] = LOST if holder is None else Outcome(applied=False, holder=_text(holder))
+        return outcomes
+
+    async def claimable(
+        self, names: Collection[str], limit: int, *, after: Cursor | None = None
+    ) -> list[TaskRow]:
+        place = () if after is None else (after.created, after.task_id)
+        return read_rows(await self._call("claimable", as_json(list(names)), limit, *place))
+
+    async def unclaimable(self, names: Collection[str]) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for name, count in _pairs(await self._call("unclaimable", as_json(list(names)))):
+            counts[_text(name)] = counts.get(_text(name), 0) + count
+        return counts
+
+    # Leases
+
+    async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
+        await self._call("acquire", token, seconds, *([] if previous is None else [previous]))
+
+    async def renew(self, token: str, seconds: float) -> bool:
+        return bool(await self._call("renew", token, seconds))
+
+    async def release(self, token: str) -> None:
+        await self._call("release", token)
+
+
+def _check_prefix(prefix: str) -> str:
+    check_storable("prefix", check_text("prefix", prefix))
+    # As Redis reads it: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
+    if not re.match(r"[^{]*\{[^}]+\}", prefix):
+        raise ConfigurationError("prefix", prefix, HASH_TAG)
+    return prefix
+
+
+def _warnings(info: dict[str, Any]) -> Iterator[str]:
+    """What an operator should know of a server, by what it tells: not all let it be asked."""
+    if "aof_enabled" not in info:
+        yield "does not tell whether it runs with appendonly: without, it forgets tasks when it crashes"
+    elif not info["aof_enabled"]:
+        yield "runs without `appendonly yes`: it forgets tasks when it crashes, those with persist=True too"
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy.startswith("allkeys-") and info.get("maxmemory"):
+        yield f"runs with `maxmemory-policy {policy}`: it deletes tasks when it is full; set `noeviction`"
+
+
+def _plain(change: Change) -> tuple[Any, ...]:
+    if change.expected is None:
+        return as_insert(change.row)
+    return *as_update(change.row), change.expected
+
+
+def _beginning(query: TaskQuery) -> tuple[float, str]:
+    """The place that a listing from high to low goes on after."""
+    places = [] if query.after is None else [query.after]
+    if query.until is not None:
+        places.append(Cursor(microseconds(query.until), ""))
+    first = min(places, default=None)
+    return (math.inf, "") if first is None else (first.created, first.task_id)
+
+
+def _filters(query: TaskQuery) -> dict[str, Any]:
+    """What a row of a listing is asked for; the rest is a matter of places."""
+    q = None if query.q is None else query.q.lower()
+    filters = {"status": list(query.status), "func_name": query.func_name, "tag": query.tag, "q": q}
+    return {name: value for name, value in filters.items() if value}
+
+
+def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    values = iter(flat)
+    return zip(values, values, strict=True)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")

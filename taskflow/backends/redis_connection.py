@@ -1,0 +1,136 @@
+"""A Redis, its scripts, and its errors in our words. Needs redis-py."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+
+from taskflow.backends.redis_text import KIND, OTHERS, PLACE
+from taskflow.exceptions import BackendFormatError, BackendUnavailableError, ConfigurationError
+
+__all__ = ["RedisAddress", "RedisConnection"]
+
+CONNECTIONS = 8
+"""Calls that are under way at once; more wait for their turn."""
+
+SHARED = ("rows", "order", "leases")
+"""Lua files that every script begins with: Redis has no modules."""
+
+SCRIPTS = files("taskflow.backends") / "lua"
+
+URLS = "must be redis://[user:password@]host[:port][/database], rediss:// (TLS) or unix://path"
+
+
+class RedisAddress:
+    """Where a Redis is, and how to connect to it.
+
+    Args:
+        url: as redis-py takes it; its query may set any option of a redis-py connection.
+        timeout: seconds for each of connecting, waiting for a free connection, sending and receiving.
+
+    Raises:
+        ConfigurationError: it is no such URL. The URL, which may hold a password, is not part of the error.
+    """
+
+    def __init__(self, url: str, timeout: float) -> None:
+        defaults = {
+            "max_connections": CONNECTIONS,
+            "timeout": timeout,
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            "protocol": 2,
+            # A connection that the server has dropped meanwhile costs one more attempt, and no wait:
+            # whoever calls waits as long as it thinks right.
+            "retry": Retry(NoBackoff(), 1, (RedisConnectionError,)),
+        }
+        try:
+            self._options: dict[str, Any] = {**defaults, **parse_url(url), "decode_responses": False}
+            self._pool().make_connection()  # checks the options, and does not connect
+        except (AttributeError, TypeError, ValueError, RedisError):
+            raise ConfigurationError("url", "<redacted>", URLS) from None
+
+    def __str__(self) -> str:
+        if path := self._options.get("path"):
+            return str(path)
+        return f"{self._options.get('host', 'localhost')}:{self._options.get('port', 6379)}"
+
+    def connect(self, prefix: str) -> RedisConnection:
+        """Something that connects when it is used."""
+        return RedisConnection(Redis.from_pool(self._pool()), str(self), prefix)
+
+    def _pool(self) -> BlockingConnectionPool:
+        return BlockingConnectionPool(**self._options)
+
+
+class RedisConnection:
+    """Runs the scripts of ``lua/`` on a Redis.
+
+    Every method but `close` raises `BackendUnavailableError` and `BackendFormatError` as those of a
+    backend do.
+    """
+
+    def __init__(self, client: Redis, address: str, prefix: str) -> None:
+        self._client = client
+        self._address = address
+        self._prefix = prefix
+        self._scripts: dict[str, AsyncScript] = {}
+
+    async def call(self, name: str, *args: str | bytes | float) -> Any:
+        """What the script ``lua/<name>.lua`` returns."""
+        script = self._scripts.get(name)
+        if script is None:
+            script = self._scripts[name] = self._client.register_script(source(name))
+        with self._failures():
+            return await script(keys=[self._prefix], args=args)
+
+    async def info(self) -> dict[str, Any]:
+        """What the server tells about itself; nothing if it refuses."""
+        with self._failures():
+            try:
+                return dict(await self._client.info())
+            except ResponseError:
+                return {}
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            raise _told(error, self._address) from error
+
+
+@cache
+def source(name: str) -> str:
+    """The text of a script, with what it needs before it."""
+    constants = [f"local {field.upper()} = {number}" for number, field in enumerate(PLACE, 1)]
+    others = f"local others = {{{str(OTHERS)[1:-1]}}}"
+    texts = [(SCRIPTS / f"{part}.lua").read_text(encoding="utf-8") for part in (*SHARED, name)]
+    return "\n".join([*constants, others, *texts])
+
+
+# As the server tells it of a script, from version 7 on and before.
+FOREIGN: Final = re.compile(r"(^|: )(WRONGTYPE |user_script:|(hash )?value is not )")
+"""What a script cannot work with: a key of another type, or a value that makes no sense."""
+
+
+def _told(error: Exception, address: str) -> BackendFormatError | BackendUnavailableError:
+    reason = f"{address}: {str(error) or type(error).__name__}"
+    if isinstance(error, ResponseError) and FOREIGN.search(str(error)):
+        return BackendFormatError(KIND, f"{reason} What is stored under our keys is not ours.")
+    return BackendUnavailableError(KIND, reason)
