@@ -1,0 +1,24 @@
+/**
+ * What the page's address says: which tasks are listed, and which one is open.
+ * @module address
+ */
+
+import { fromAddress, toAddress } from "./filters.js";
+
+/** The filter, and the id of the open task or null. */
+export function read() {
+  const taskId = new URLSearchParams(location.search).get("task");
+  return { filter: fromAddress(location.search), taskId };
+}
+
+/** The address for a filter and an open task (or null), relative to this page. */
+export function addressOf(filter, taskId) {
+  const parameters = toAddress(filter);
+  if (taskId) parameters.set("task", taskId);
+  return `?${parameters}`;
+}
+
+/** Write it; `replace` instead of adding to the history what the back button leads to. */
+export function write(filter, taskId, replace = false) {
+  history[replace ? "replaceState" : "pushState"](null, "", addressOf(filter, taskId));
+}

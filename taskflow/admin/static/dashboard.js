@@ -1,0 +1,144 @@
+/**
+ * The dashboard: puts the parts together.
+ * @module dashboard
+ */
+
+import { addressOf, read, write } from "./address.js";
+import { hasLogin, overview } from "./api.js";
+import { hasBeen, start, synchronise } from "./clock.js";
+import { Connection } from "./connection.js";
+import { Detail } from "./detail.js";
+import { NONE } from "./filters.js";
+import { Functions } from "./functions.js";
+import { Health } from "./health.js";
+import { icon } from "./icons.js";
+import { listen, showHelp } from "./keyboard.js";
+import { Pools } from "./pools.js";
+import { States } from "./states.js";
+import { Stream } from "./stream.js";
+import { Tasks } from "./tasks.js";
+import { themeSwitch } from "./themeswitch.js";
+import { Toolbar } from "./toolbar.js";
+
+const place = (id) => document.getElementById(id);
+const title = document.title;
+
+let { filter } = read();
+
+const states = new States(place("states"), toggleState);
+const functions = new Functions(place("functions"), (name) => setFilter({ ...filter, func_name: filter.func_name === name ? "" : name }));
+const pools = new Pools(place("pools"));
+const health = new Health(place("health"));
+const toolbar = new Toolbar(place("filters"), setFilter);
+const tasks = new Tasks(filter, { open, clear: () => setFilter(NONE), addressOf: (id) => addressOf(filter, id) });
+const detail = new Detail(place("detail"), { show: open, leave, addressOf: (id) => addressOf(filter, id) });
+const connection = new Connection(() => stream.hurry());
+const stream = new Stream("", {
+  task: (event) => {
+    hasBeen(event.timestamp);
+    tasks.apply(event);
+  },
+  overview: (numbers) => {
+    hasBeen(numbers.now);
+    showOverview(numbers);
+  },
+  reset: () => {
+    tasks.reload();
+    detail.refresh();
+    loadOverview();
+  },
+  state: (state, error) => connection.show(state, error),
+});
+
+function showOverview(numbers) {
+  [states, functions, pools, health].forEach((part) => part.show(numbers));
+  tasks.counts(numbers.counts);
+  toolbar.names(numbers.tasks.map((task) => task.func_name));
+}
+
+// If it cannot be had, the stream is lost too and says so.
+function loadOverview() {
+  const show = (numbers) => {
+    synchronise(numbers.now);
+    showOverview(numbers);
+  };
+  overview().then(show, () => {});
+}
+
+function showFilter() {
+  states.press(filter.status);
+  functions.press(filter.func_name);
+  toolbar.show(filter);
+}
+
+function setFilter(chosen, typing = false) {
+  const grows = typing && (filter.q !== "" || filter.tag !== "");
+  filter = chosen;
+  write(filter, detail.taskId, grows);
+  showFilter();
+  tasks.show(filter);
+}
+
+function toggleState(state) {
+  const others = filter.status.filter((each) => each !== state);
+  const status = state === null ? [] : others.length < filter.status.length ? others : [...others, state];
+  setFilter({ ...filter, status });
+}
+
+function open(taskId) {
+  write(filter, taskId);
+  showTask(taskId);
+}
+
+function leave() {
+  write(filter, null);
+  showTask(null);
+}
+
+function showTask(taskId) {
+  const before = detail.taskId;
+  tasks.table.mark(taskId);
+  if (taskId === null) {
+    detail.close();
+    if (before !== null) tasks.table.focus(before);
+  } else {
+    detail.open(taskId);
+  }
+  document.title = taskId === null ? title : `${taskId.slice(0, 8)} – ${title}`;
+  tasks.draw();
+}
+
+function escape(event) {
+  if (event.target.matches("input")) event.target.blur();
+  else if (detail.taskId !== null) leave();
+}
+
+addEventListener("popstate", () => {
+  const address = read();
+  const changed = String(addressOf(filter, null)) !== addressOf(address.filter, null);
+  filter = address.filter;
+  showFilter();
+  showTask(address.taskId);
+  if (changed) tasks.show(filter);
+});
+
+listen({
+  "/": () => toolbar.focus(),
+  "?": showHelp,
+  j: () => tasks.table.move(1),
+  k: () => tasks.table.move(-1),
+  ArrowDown: () => tasks.table.move(1),
+  ArrowUp: () => tasks.table.move(-1),
+  n: () => tasks.showNew(),
+  p: () => tasks.pause(),
+  Escape: escape,
+});
+
+themeSwitch(place("theme"));
+place("help").append(icon("keyboard"));
+place("help").addEventListener("click", showHelp);
+place("account").hidden = !hasLogin;
+start();
+showFilter();
+loadOverview();
+if (read().taskId !== null) showTask(read().taskId);

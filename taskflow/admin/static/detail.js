@@ -1,0 +1,180 @@
+/**
+ * The panel with everything that is known of one task.
+ * @module detail
+ */
+
+import { actionButtons } from "./actions.js";
+import { task } from "./api.js";
+import { tick, when } from "./clock.js";
+import { fill, h, setAttribute } from "./dom.js";
+import { callArguments, facts, problem, section, traceback } from "./facts.js";
+import { icon } from "./icons.js";
+import { Logs } from "./logs.js";
+import { announce } from "./notices.js";
+import { badge, isFinished } from "./status.js";
+import { Stream } from "./stream.js";
+import { Timeline } from "./timeline.js";
+
+const TICK = 200; // milliseconds between two drawings of a timeline that grows
+
+/** The panel, in the given element: one task at a time. */
+export class Detail {
+  #element;
+  #show;
+  #leave;
+  #addressOf;
+  #taskId = null;
+  #parts = null;
+  #stream = null;
+  #ticking = null;
+  #request = null;
+
+  /**
+   * @param {function(string)} show opens another task.
+   * @param {function} leave is called when the reader closes the panel.
+   * @param {function(string): string} addressOf the address of the page with a task opened.
+   */
+  constructor(element, { show, leave, addressOf }) {
+    this.#element = element;
+    this.#show = show;
+    this.#leave = leave;
+    this.#addressOf = addressOf;
+  }
+
+  /** The id of the task that is open, or null. */
+  get taskId() {
+    return this.#taskId;
+  }
+
+  /** Open a task. */
+  open(taskId) {
+    if (taskId === this.#taskId) return;
+    this.close();
+    this.#taskId = taskId;
+    this.#parts = parts(this.#leave);
+    fill(this.#element, this.#parts.head, this.#parts.body);
+    setAttribute(this.#element, "aria-busy", "true");
+    this.#element.hidden = false;
+    document.body.classList.add("with-detail");
+    this.#parts.title.focus({ preventScroll: true });
+    this.#follow(taskId);
+    this.#read();
+  }
+
+  /** Close the panel. */
+  close() {
+    this.#taskId = null;
+    this.#request?.abort();
+    this.#stop();
+    fill(this.#element);
+    this.#element.hidden = true;
+    document.body.classList.remove("with-detail");
+  }
+
+  /** Read the task again, if one is open. */
+  refresh() {
+    if (this.#taskId !== null) this.#read();
+  }
+
+  // Opened before the record is read: what happens in between comes from both, and is shown once.
+  #follow(taskId) {
+    this.#stream = new Stream(`task_id=${encodeURIComponent(taskId)}`, {
+      task: () => this.#read(),
+      log: (line) => this.#parts.logs.append(line),
+      reset: () => this.#read(),
+    });
+    this.#ticking = setInterval(() => this.#parts.timeline.element.isConnected && this.#parts.timeline.update(), TICK);
+  }
+
+  #stop() {
+    this.#stream?.close();
+    clearInterval(this.#ticking);
+  }
+
+  async #read() {
+    this.#request?.abort();
+    const request = (this.#request = new AbortController());
+    try {
+      const record = await task(this.#taskId, request.signal);
+      if (!request.signal.aborted) this.#draw(record);
+    } catch (error) {
+      if (!request.signal.aborted) this.#fail(error);
+    }
+  }
+
+  #draw(record) {
+    const { title, status, buttons, content, timeline, logs } = this.#parts;
+    fill(title, record.func_name);
+    fill(status, badge(record.status), when(record.created_at));
+    this.#drawButtons(buttons, record);
+    timeline.update(record);
+    logs.show(record.logs);
+    keepFocus(content, () => fill(content, this.#contents(record)));
+    setAttribute(this.#element, "aria-busy", "false");
+    tick(this.#element);
+    if (isFinished(record.status)) this.#stop();
+  }
+
+  // The same buttons stay: a click must not fall between two of them.
+  #drawButtons(place, record) {
+    const state = `${record.status} ${record.retried_by}`;
+    if (place.dataset.state === state) return;
+    place.dataset.state = state;
+    const retried = (id) => this.#show(id);
+    fill(place, actionButtons(record, retried, () => this.refresh()), traceLink(record));
+  }
+
+  #contents(record) {
+    const { timeline, logs } = this.#parts;
+    return [
+      problem(record),
+      section("Timeline", timeline.element),
+      facts(record, (id) => this.#taskLink(id)),
+      callArguments(record),
+      section("Log", logs.element),
+      traceback(record),
+    ];
+  }
+
+  #taskLink(id) {
+    const open = (event) => {
+      if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+      event.preventDefault();
+      this.#show(id);
+    };
+    return h("a", { class: "mono", href: this.#addressOf(id), on: { click: open } }, id);
+  }
+
+  #fail(error) {
+    announce(error.message);
+    setAttribute(this.#element, "aria-busy", "false");
+    const again = h("button", { type: "button", on: { click: () => this.#read() } }, "Try again");
+    const found = error.status !== 404;
+    fill(this.#parts.content, h("div", { class: "message" }, h("p", {}, found ? error.message : "There is no such task. It may have been too old to be kept."), found && again));
+  }
+}
+
+function parts(leave) {
+  const title = h("h2", { id: "detail-title", tabindex: -1 }, "Task");
+  const status = h("p", { class: "detail-status" });
+  const buttons = h("div", { class: "detail-actions" });
+  const close = h("button", { type: "button", class: "quiet icon-only", "aria-label": "Close (Escape)", title: "Close (Esc)", on: { click: leave } }, icon("close"));
+  const head = h("header", { class: "detail-head" }, h("div", { class: "detail-name" }, title, status), buttons, close);
+  const content = h("div", { class: "detail-content" }, h("div", { class: "skeleton tall" }), h("div", { class: "skeleton tall" }));
+  const body = h("div", { class: "detail-body", tabindex: -1 }, content);
+  return { title, status, buttons, head, content, body, timeline: new Timeline(), logs: new Logs() };
+}
+
+// `javascript:` and the like are no traces.
+function traceLink({ trace_url: address }) {
+  if (!/^https?:\/\//i.test(address ?? "")) return null;
+  return h("a", { class: "button", href: address, target: "_blank", rel: "noreferrer" }, "Trace", icon("external"));
+}
+
+function keepFocus(root, change) {
+  const held = document.activeElement;
+  const scrolls = [...root.querySelectorAll(".log-lines, pre")].map((element) => [element, element.scrollTop]);
+  change();
+  scrolls.forEach(([element, top]) => { element.scrollTop = top; });
+  if (held !== document.activeElement && held?.isConnected) held.focus({ preventScroll: true });
+}

@@ -1,0 +1,99 @@
+/**
+ * The parts of the panel that are read off the record as they are.
+ * @module facts
+ */
+
+import { when } from "./clock.js";
+import { h } from "./dom.js";
+import { duration } from "./format.js";
+import { icon } from "./icons.js";
+import { announce } from "./notices.js";
+
+const REASONS = {
+  shutdown: "The process stopped before its end.",
+  not_dispatched: "The response failed before it could start.",
+  duplicate: "Another task held its idempotency key first.",
+  requeued: "It was put back in the queue when the application started again.",
+  rescued: "It was taken over from a process that died.",
+  poison: "Its process died in the middle of it too often.",
+  user: "An operator called it off.",
+};
+
+/** A titled part of the panel; nothing if it has no contents. */
+export function section(title, ...contents) {
+  return h("section", { class: "part" }, h("h3", {}, title), contents);
+}
+
+/** Why the task is in the state it is in, if there is more to say than the state. */
+export function problem({ error, error_type: type, reason, status }) {
+  const why = REASONS[reason] ?? reason;
+  if (!error && !why) return null;
+  return h(
+    "div",
+    { class: "problem", "data-status": error ? "failed" : status },
+    why && h("p", {}, why),
+    error !== null && h("p", { class: "error-text" }, type && h("strong", {}, `${type}: `), error),
+  );
+}
+
+/** What is known of the task, as names and values; `link` makes a link to another task. */
+export function facts(record, link) {
+  const known = [
+    ["Id", copyable(record.task_id)],
+    ["Added", when(record.created_at)],
+    ["Started", when(record.start_time)],
+    ["Ended", when(record.end_time)],
+    ["Duration", duration(record.duration)],
+    ["Retries", record.max_retries > 0 && `${record.retries_used} of ${record.max_retries} used`],
+    ["Next attempt", record.next_attempt_at && when(record.next_attempt_at)],
+    ["Retry of", record.retry_of && link(record.retry_of)],
+    ["Retried by", record.retried_by && link(record.retried_by)],
+    ["Duplicate of", record.duplicate_of && link(record.duplicate_of)],
+    ["Idempotency key", record.idempotency_key && h("span", { class: "mono" }, record.idempotency_key)],
+    ["Durable", record.durable && "yes, it survives a crash"],
+    ["Trace", record.trace_id && copyable(record.trace_id)],
+    ["Tags", tags(record.tags)],
+  ];
+  const rows = known.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)));
+  return section("Facts", h("dl", { class: "facts" }, rows));
+}
+
+/** The call's arguments, where the application shows them. */
+export function callArguments({ arguments: call, arguments_error: error }) {
+  if (document.documentElement.dataset.args !== "true") return null;
+  if (!call) return section("Arguments", h("p", { class: "muted" }, error ?? "They were not kept."));
+  const all = [...call.args.map((value, index) => [index + 1, value]), ...Object.entries(call.kwargs)];
+  if (all.length === 0) return section("Arguments", h("p", { class: "muted" }, "None."));
+  const rows = all.map(([name, value]) => h("div", {}, h("dt", { class: "mono" }, name), h("dd", { class: "mono" }, value)));
+  return section("Arguments", h("dl", { class: "facts arguments" }, rows));
+}
+
+/** The traceback of the latest exception. */
+export function traceback({ stacktrace }) {
+  if (!stacktrace) return null;
+  const text = h("pre", { class: "traceback", tabindex: 0, "aria-label": "Traceback" }, stacktrace);
+  return section("Traceback", copyButton(stacktrace, "Copy the traceback"), text);
+}
+
+function tags(of) {
+  const all = Object.entries(of);
+  return all.length > 0 && all.map(([key, value]) => h("span", { class: "tag" }, h("span", { class: "muted" }, key, " "), value));
+}
+
+const copyable = (text) => [h("span", { class: "mono" }, text), copyButton(text, "Copy")];
+
+function copyButton(text, title) {
+  const copy = () => copyText(text).then(() => announce("Copied"), () => announce("The browser did not allow to copy"));
+  return h("button", { type: "button", class: "quiet icon-only copy", "aria-label": title, title, on: { click: copy } }, icon("copy"));
+}
+
+// Browsers offer a clipboard to https and localhost only.
+async function copyText(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const field = h("textarea", { class: "visually-hidden" }, text);
+  document.body.append(field);
+  field.select();
+  const copied = document.execCommand("copy");
+  field.remove();
+  if (!copied) throw new Error("not allowed");
+}

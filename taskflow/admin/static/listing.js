@@ -1,0 +1,187 @@
+/**
+ * The listing: the pages that were read so far, kept up to date by the stream.
+ * @module listing
+ */
+
+import { page } from "./api.js";
+import { now } from "./clock.js";
+import { matches, toQuery } from "./filters.js";
+import { compare, ofEvent, ofRecord } from "./rows.js";
+import { isFinished } from "./status.js";
+
+const PAGE = 100; // records
+const SURPLUS = 400; // rows that may be added on top of the pages until the first page is read again
+
+/**
+ * Attributes:
+ * `rows` what to show, newest first; `filter`; `state` is `loading`, `ready` or `failed` (then `error` says why);
+ * `complete` whether there is nothing more to read; `held` how many new tasks are not shown yet.
+ */
+export class Listing {
+  rows = [];
+  state = "loading";
+  error = null;
+  complete = false;
+  #filter;
+  #rowOf = new Map();
+  #held = new Set();
+  #meanwhile = []; // what the stream told while a first page was under way
+  #cursor = null;
+  #read = 0;
+  #request = null;
+  #changed;
+  #following;
+
+  /**
+   * @param {object} filter
+   * @param {function} changed is called after every change.
+   * @param {function} following whether new tasks may move the rows now.
+   */
+  constructor(filter, changed, following) {
+    this.#filter = filter;
+    this.#changed = changed;
+    this.#following = following;
+  }
+
+  get filter() {
+    return this.#filter;
+  }
+
+  get held() {
+    return this.#held.size;
+  }
+
+  /** Show what another filter lets through. */
+  show(filter) {
+    this.#filter = filter;
+    this.#forget();
+    return this.reload();
+  }
+
+  /** Read the first page again; what is shown stays until it is there. */
+  async reload() {
+    const request = this.#begin();
+    this.#meanwhile = [];
+    const found = await this.#fetch(request, null);
+    if (found === null) return;
+    this.#forget();
+    this.#add(found.records.map(ofRecord));
+    this.#settle(found.cursor);
+    const missed = this.#meanwhile.splice(0);
+    missed.forEach((event) => this.#apply(event));
+    this.#changed();
+  }
+
+  /** Read the next page, unless one is under way or there is none. */
+  async more() {
+    if (this.complete || this.#request !== null || this.state !== "ready") return;
+    const found = await this.#fetch(this.#begin(), this.#cursor);
+    if (found === null) return;
+    this.#add(found.records.map(ofRecord).filter((row) => !this.#rowOf.has(row.task_id)));
+    this.#settle(found.cursor);
+    this.#changed();
+  }
+
+  /** Try what failed last once more. */
+  again() {
+    if (this.rows.length === 0) return this.reload();
+    this.state = "ready";
+    return this.more();
+  }
+
+  /** Take what the stream tells. */
+  apply(event) {
+    if (this.#request !== null) this.#meanwhile.push(event);
+    this.#apply(event);
+    this.#changed();
+  }
+
+  #apply(event) {
+    const before = this.#rowOf.get(event.task_id) ?? null;
+    const row = ofEvent(event, before);
+    if (before !== null) this.#update(before, row);
+    else if (matches(this.#filter, row, now())) this.#arrive(row);
+  }
+
+  // An event that is older than what was read of the record tells nothing new.
+  #update(before, row) {
+    if (row.changed < before.changed || (isFinished(before.status) && !isFinished(row.status))) return;
+    const fits = matches(this.#filter, row, now());
+    if (!fits && this.#following()) this.#remove(before);
+    else Object.assign(before, row, { left: !fits, version: (before.version ?? 0) + 1 });
+  }
+
+  #arrive(row) {
+    if (this.#isBelow(row)) return;
+    if (!this.#following()) {
+      this.#held.add(row.task_id);
+    } else if (this.rows.length > this.#read + SURPLUS && this.#request === null) {
+      this.reload();
+    } else {
+      this.#insert(row);
+    }
+  }
+
+  // It will come with a later page.
+  #isBelow(row) {
+    return !this.complete && this.rows.length > 0 && compare(row, this.rows.at(-1)) > 0;
+  }
+
+  #insert(row) {
+    const place = this.rows.findIndex((each) => compare(row, each) < 0);
+    this.rows.splice(place < 0 ? this.rows.length : place, 0, row);
+    this.#rowOf.set(row.task_id, row);
+  }
+
+  #remove(row) {
+    this.rows.splice(this.rows.indexOf(row), 1);
+    this.#rowOf.delete(row.task_id);
+  }
+
+  #add(rows) {
+    this.rows.push(...rows);
+    rows.forEach((row) => this.#rowOf.set(row.task_id, row));
+    this.#read = this.rows.length;
+  }
+
+  #forget() {
+    this.rows = [];
+    this.#rowOf.clear();
+    this.#held.clear();
+  }
+
+  #begin() {
+    this.#request?.abort();
+    this.#request = new AbortController();
+    this.#changed();
+    return this.#request;
+  }
+
+  async #fetch(request, cursor) {
+    if (this.rows.length === 0) this.state = "loading";
+    const query = toQuery(this.#filter, now());
+    query.set("limit", PAGE);
+    if (cursor !== null) query.set("cursor", cursor);
+    try {
+      return await page(query, request.signal);
+    } catch (error) {
+      if (!request.signal.aborted) this.#fail(error);
+      return null;
+    }
+  }
+
+  #settle(cursor) {
+    this.#cursor = cursor;
+    this.complete = cursor === null;
+    this.#request = null;
+    this.state = "ready";
+    this.error = null;
+  }
+
+  #fail(error) {
+    this.#request = null;
+    this.state = "failed";
+    this.error = error;
+    this.#changed();
+  }
+}

@@ -1,0 +1,56 @@
+/**
+ * What the table shows of a task. A list of 100,000 keeps no tracebacks and no log lines.
+ *
+ * `created`, `started` and `changed` are milliseconds since 1970.
+ *
+ * @module rows
+ */
+
+const SHOWN = 300; // characters of an error
+
+/** The row of a record of the API. */
+export function ofRecord(record) {
+  return {
+    ...common(record),
+    started: time(record.start_time),
+    changed: Math.max(...[record.created_at, record.attempt_started, record.end_time, lastFailure(record)].map(time)),
+  };
+}
+
+/** The row of a task that the stream told of, from what was known of it before (or null). */
+export function ofEvent(event, before) {
+  const changed = time(event.timestamp);
+  const starts = event.status === "running" && !before?.started;
+  return {
+    ...common({ ...event, created_at: event.created_at ?? before?.created_at ?? event.timestamp }),
+    error: event.error ?? (event.status === "success" ? null : before?.error ?? null),
+    started: starts ? changed : before?.started ?? startOf(event, changed),
+    changed,
+  };
+}
+
+/** Newest first, and by id among equals: the order of the listing. */
+export function compare(a, b) {
+  return b.created - a.created || order(b.created_at, a.created_at) || order(b.task_id, a.task_id);
+}
+
+function common(source) {
+  return {
+    task_id: source.task_id,
+    func_name: source.func_name,
+    status: source.status,
+    created_at: source.created_at,
+    created: time(source.created_at),
+    retries_used: source.retries_used,
+    max_retries: source.max_retries,
+    duration: source.duration,
+    error: source.error?.slice(0, SHOWN) ?? null,
+    tags: source.tags ?? {},
+    reason: source.reason,
+  };
+}
+
+const order = (a, b) => (a < b ? -1 : Number(a > b));
+const time = (text) => (text ? Date.parse(text) : 0);
+const lastFailure = (record) => record.failed_attempts?.at(-1)?.ended_at;
+const startOf = (event, changed) => (event.duration === null ? 0 : changed - event.duration * 1000);

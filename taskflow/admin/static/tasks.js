@@ -1,0 +1,168 @@
+/**
+ * The part of the page with the table: what it shows instead while there are no rows, and how it follows
+ * what happens.
+ * @module tasks
+ */
+
+import { retryAll, retryableStates } from "./bulk.js";
+import { fill, h, setAttribute, setText } from "./dom.js";
+import { isNone } from "./filters.js";
+import { plural } from "./format.js";
+import { icon } from "./icons.js";
+import { Listing } from "./listing.js";
+import { announce } from "./notices.js";
+import { Table } from "./table.js";
+
+const FIRST_TASK = `@task_manager.task(retries=3)
+async def send_email(address: str) -> None: ...
+
+@app.post("/signup")
+async def signup(tasks=Depends(task_manager.get_tasks)):
+    tasks.add_task(send_email, "ada@example.com")`;
+
+/** The listing and everything around it. */
+export class Tasks {
+  #list = document.getElementById("list");
+  #news = document.getElementById("news");
+  #open;
+  #clear;
+  #paused = false;
+  #counts = {};
+  #listing;
+  #table;
+  #foot = h("div", { class: "list-end" });
+  #pause = h("button", { type: "button", on: { click: () => this.pause() } });
+  #bulk = h("button", { type: "button", on: { click: () => retryAll(this.#listing.filter, this.#open) } });
+  #newer = h("button", { type: "button", on: { click: () => this.showNew() } });
+
+  /**
+   * @param {object} filter what to show at first.
+   * @param {object} actions `open(id)`, `clear()` the filter, and `addressOf(id)`.
+   */
+  constructor(filter, { open, clear, addressOf }) {
+    this.#open = open;
+    this.#clear = clear;
+    this.#listing = new Listing(filter, () => this.draw(), () => this.#follows);
+    this.#table = new Table(this.#listing, open, addressOf);
+    fill(document.getElementById("list-actions"), this.#pause, this.#bulk);
+    fill(this.#news, this.#newer);
+    for (const name of ["scroll", "focusout", "pointerout"]) addEventListener(name, () => this.#catchUp(), { passive: true });
+    measureToolbar();
+    this.draw();
+    this.#listing.reload();
+  }
+
+  /** The table, for the keyboard. */
+  get table() {
+    return this.#table;
+  }
+
+  get #follows() {
+    return !this.#paused && !this.#table.isRead && !document.body.classList.contains("with-detail");
+  }
+
+  /** Show what another filter lets through. */
+  async show(filter) {
+    await this.#listing.show(filter);
+    if (this.#listing.state !== "ready") return;
+    const { rows, complete } = this.#listing;
+    announce(rows.length ? `${plural(rows.length, "task")}${complete ? "" : ", and more"}` : "No tasks match");
+  }
+
+  /** Take what the stream tells. */
+  apply(event) {
+    this.#listing.apply(event);
+  }
+
+  /** Know how many there are in each state. */
+  counts(counts) {
+    this.#counts = counts;
+    this.#drawBulk();
+  }
+
+  /** Read everything again. */
+  reload() {
+    this.#listing.reload();
+  }
+
+  /** Show the new tasks that were held back. */
+  showNew() {
+    if (this.#listing.held === 0) return;
+    this.#listing.reload();
+    this.#table.scrollToTop();
+  }
+
+  /** Let the list stand still, or follow what happens again. */
+  pause() {
+    this.#paused = !this.#paused;
+    this.draw();
+    this.#catchUp();
+  }
+
+  #catchUp() {
+    if (this.#listing.held && this.#follows) this.#listing.reload();
+  }
+
+  draw() {
+    const { rows, held } = this.#listing;
+    fill(this.#pause, icon(this.#paused ? "play" : "pause"), this.#paused ? "Follow" : "Pause");
+    this.#pause.title = this.#paused ? "Show new tasks as they come (p)" : "Let the list stand still (p)";
+    this.#newer.hidden = held === 0;
+    fill(this.#newer, icon("up"), plural(held, "new task"));
+    this.#drawBulk();
+    setAttribute(this.#list, "aria-busy", String(this.#listing.state === "loading"));
+    if (rows.length === 0) fill(this.#list, this.#instead());
+    else this.#drawTable();
+  }
+
+  #drawBulk() {
+    const states = retryableStates(this.#listing.filter);
+    const matching = states.reduce((sum, state) => sum + (this.#counts[state] ?? 0), 0);
+    this.#bulk.hidden = matching === 0;
+    setText(this.#bulk, `Retry ${states.join(", ")}…`);
+  }
+
+  #drawTable() {
+    if (!this.#table.element.isConnected) fill(this.#list, this.#table.element, this.#foot);
+    const { state, complete, rows } = this.#listing;
+    if (state === "failed") fill(this.#foot, this.#failure());
+    else setText(this.#foot, complete ? `${plural(rows.length, "task")}, that is all` : "Loading older tasks …");
+    this.#table.draw();
+  }
+
+  #instead() {
+    const { state, filter } = this.#listing;
+    if (state === "loading") return h("div", { class: "skeletons", role: "status", "aria-label": "Loading tasks" }, SKELETON.map(() => h("div", { class: "skeleton" })));
+    if (state === "failed") return h("div", { class: "message" }, h("h3", {}, "The tasks could not be loaded"), this.#failure());
+    return isNone(filter) ? noTasks() : this.#noMatch();
+  }
+
+  #failure() {
+    const again = h("button", { type: "button", on: { click: () => this.#listing.again() } }, "Try again");
+    return [h("p", {}, this.#listing.error.message), again];
+  }
+
+  #noMatch() {
+    const clear = h("button", { type: "button", on: { click: () => this.#clear() } }, "Clear filters");
+    return h("div", { class: "message" }, h("h3", {}, "No tasks match"), h("p", {}, "New ones will appear here as they come."), clear);
+  }
+}
+
+// The table's head stays in sight below the toolbar.
+function measureToolbar() {
+  const toolbar = document.querySelector(".toolbar");
+  const keep = () => toolbar.parentElement.style.setProperty("--toolbar", `${toolbar.offsetHeight}px`);
+  new ResizeObserver(keep).observe(toolbar);
+}
+
+const SKELETON = Array.from({ length: 10 });
+
+function noTasks() {
+  return h(
+    "div",
+    { class: "message" },
+    h("h3", {}, "No tasks yet"),
+    h("p", {}, "They will appear here as soon as the application adds one:"),
+    h("pre", { tabindex: 0, "aria-label": "Example" }, FIRST_TASK),
+  );
+}

@@ -1,0 +1,110 @@
+/**
+ * A task's life, drawn to scale: the wait for its start, each attempt, and the waits in between.
+ * @module timeline
+ */
+
+import { now } from "./clock.js";
+import { fill, h } from "./dom.js";
+import { duration } from "./format.js";
+import { isFinished } from "./status.js";
+
+const NOTICEABLE = 0.005; // seconds: a shorter wait for a slot is not worth a line
+
+/**
+ * The phases of a record (of the API), oldest first:
+ * `{kind, title, from, to, status, note, live}`. `kind` is `queue`, `run`, `delay` or `slot`; times are
+ * milliseconds since 1970; `status` is how a run ended, `live` that it has not.
+ */
+export function phases(record, current) {
+  const failed = (record.failed_attempts ?? []).map((attempt) => ({
+    ...attempt, from: Date.parse(attempt.started_at), to: Date.parse(attempt.ended_at),
+  }));
+  const created = Date.parse(record.created_at);
+  const last = lastRun(record, failed);
+  const starts = [...failed.map((attempt) => attempt.from), ...(last === null ? [] : [last])];
+  const end = record.end_time ? Date.parse(record.end_time) : null;
+  const found = [queue(created, starts[0] ?? null, end, current)];
+  failed.forEach((attempt, index) => {
+    found.push(run(index, attempt.from, attempt.to, "failed", attempt.error));
+    found.push(...wait(attempt, starts[index + 1] ?? null, record, end, current));
+  });
+  if (last !== null) found.push(lastPhase(record, failed.length, last, end, current));
+  return found.filter((phase) => phase !== null);
+}
+
+// `attempt_started` is that of the last failed attempt while the next one is waited for.
+function lastRun(record, failed) {
+  if (!record.attempt_started || record.status === "pending") return null;
+  const started = Date.parse(record.attempt_started);
+  return failed.length && started <= failed.at(-1).from ? null : started;
+}
+
+function queue(created, started, end, current) {
+  const to = started ?? end ?? current;
+  return { kind: "queue", title: "Queued", from: created, to, live: started === null && end === null };
+}
+
+const run = (index, from, to, status, note) => ({ kind: "run", title: `Attempt ${index + 1}`, from, to, status, note, live: false });
+
+function lastPhase(record, index, from, end, current) {
+  const live = !isFinished(record.status);
+  return { ...run(index, from, end ?? current, record.status, record.error), live };
+}
+
+function wait(attempt, next, record, end, current) {
+  const due = attempt.to + attempt.next_delay * 1000;
+  const until = next ?? end ?? Math.max(due, current);
+  const live = next === null && end === null;
+  const delay = { kind: "delay", title: "Retry delay", from: attempt.to, to: Math.min(due, until), live: live && current < due };
+  const late = until - due > NOTICEABLE * 1000;
+  return late ? [delay, { kind: "slot", title: "Waiting for a slot", from: due, to: until, live }] : [delay];
+}
+
+/** The phases of a record, in an element that `update` draws again: with a record, or as time passes. */
+export class Timeline {
+  element = h("div", { class: "timeline" });
+  #record = null;
+
+  update(record = this.#record) {
+    this.#record = record;
+    const found = phases(record, now());
+    const from = found[0].from;
+    const span = Math.max(...found.map((phase) => phase.to)) - from || 1;
+    const rows = found.map((phase) => drawPhase(phase, from, span));
+    fill(this.element, h("table", {}, columns(), head(), h("tbody", {}, rows)), axis(span));
+  }
+}
+
+const columns = () => h("colgroup", {}, h("col", { class: "titles" }), h("col"), h("col", { class: "lengths" }));
+const head = () => h("thead", { class: "visually-hidden" }, h("tr", {}, ["Phase", "When", "Took"].map((title) => h("th", { scope: "col" }, title))));
+
+function drawPhase(phase, from, span) {
+  const seconds = Math.max(0, phase.to - phase.from) / 1000;
+  const bar = h("span", { class: `phase ${phase.kind}`, "data-status": phase.status, "data-live": phase.live });
+  bar.style.left = `${((phase.from - from) / span) * 100}%`;
+  bar.style.width = `${((phase.to - phase.from) / span) * 100}%`;
+  const ended = phase.status && !phase.live ? ` ${phase.status}` : "";
+  const title = h("span", {}, phase.title, h("span", { class: "outcome", "data-status": phase.status }, ended));
+  const track = h("td", { class: "track", title: `starts ${duration((phase.from - from) / 1000)} after the task was added` }, bar);
+  return h("tr", { title: phase.note }, h("th", { scope: "row" }, title), track, h("td", { class: "took" }, duration(seconds)));
+}
+
+function axis(span) {
+  const step = niceStep(span / 1000 / 4);
+  const marks = [];
+  for (let seconds = 0; seconds <= span / 1000; seconds += step) {
+    const mark = h("span", { class: "mark" }, seconds ? duration(seconds) : "0");
+    mark.style.left = `${(seconds * 100_000) / span}%`;
+    marks.push(mark);
+  }
+  return h("div", { class: "axis", "aria-hidden": "true" }, h("div", { class: "scale" }, marks));
+}
+
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400];
+
+// The first that is long enough: decimal below a second, as on a clock above.
+function niceStep(seconds) {
+  if (seconds > 1) return STEPS.find((step) => step >= seconds) ?? Math.ceil(seconds / 86_400) * 86_400;
+  const magnitude = 10 ** Math.floor(Math.log10(seconds));
+  return magnitude * [1, 2, 5, 10].find((step) => step * magnitude >= seconds * 0.999);
+}
