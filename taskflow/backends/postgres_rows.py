@@ -82,6 +82,8 @@ def change_arrays(changes: Sequence[Change]) -> dict[str, list[Any]]:
     """Changes as the parameters of ``commit.sql``."""
     expected = [change.expected or (None, None) for change in changes]
     return _columns([change.row for change in changes], COLUMNS) | {
+        # It can be large, and a change leaves it as it is.
+        "payload": [None if change.expected else change.row.payload for change in changes],
         "expected_owner": [owner for owner, _ in expected],
         "expected_status": [status and status.value for _, status in expected],
     }

@@ -56,6 +56,7 @@ class PostgresServer:
             raise ConfigurationError("dsn", "<redacted>", DSNS) from None
         self._dsn = dsn
         self._address = _address({key: str(value) for key, value in given.items()})
+        self._name = schema
         self.schema = f'"{schema}"'
 
     async def connect(self) -> AsyncConnection:
@@ -108,14 +109,14 @@ class PostgresServer:
         return list(enumerate(known, 1))[version:]
 
     async def _version(self, connection: AsyncConnection) -> int:
-        found = await connection.execute(sql("found", self.schema))
-        ((encoding, ours, taken),) = await found.fetchall()
+        found = await connection.execute(sql("found", self.schema), [self._name])
+        ((encoding, tables),) = await found.fetchall()
         if encoding != "UTF8":
             raise self.refused(f"the encoding of the database is {encoding}; it must be UTF8")
-        if not ours and taken:
-            raise self.refused(f"the schema {self.schema} has tables of these names that are not Taskflow's")
-        if not ours:
+        if not tables:
             return 0
+        if "versions" not in tables:
+            raise self.refused(f"the schema {self.schema} has tables of these names that are not Taskflow's")
         versions = await connection.execute(sql("version", self.schema))
         ((version,),) = await versions.fetchall()
         return int(version)

@@ -1,4 +1,4 @@
-SELECT
-    current_setting('server_encoding'),
-    to_regclass('{schema}.versions') IS NOT NULL,
-    coalesce(to_regclass('{schema}.tasks'), to_regclass('{schema}.leases')) IS NOT NULL
+-- Not to_regclass(): what it did not find before another instance made it, it may not find after.
+SELECT current_setting('server_encoding'), coalesce(array_agg(tablename::text), '{{}}')
+FROM pg_tables
+WHERE schemaname = %s AND tablename IN ('versions', 'tasks', 'leases')

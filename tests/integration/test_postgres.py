@@ -1,0 +1,341 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from taskflow.backend import APPLIED, LOST, Change, Outcome
+from taskflow.backends.postgres import PostgresBackend
+from taskflow.exceptions import BackendFormatError, BackendUnavailableError, ConfigurationError
+from taskflow.models import TaskRecord, TaskStatus
+from taskflow.query import TaskQuery
+from taskflow.rows import TaskRow, to_row
+from tests.postgres import PASSWORD, Postgres
+from tests.processes import eventually
+
+PENDING, RUNNING = TaskStatus.PENDING, TaskStatus.RUNNING
+WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def row(task_id: str, status: TaskStatus = PENDING, *, owner: str = "me", key: str | None = None) -> TaskRow:
+    record = TaskRecord(task_id, "f", status, created_at=NOW, durable=True, idempotency_key=key)
+    return to_row(record, owner)
+
+
+def started(task_id: str, owner: str) -> Change:
+    """The change by which an instance takes a pending task of ``me``."""
+    return Change(row(task_id, RUNNING, owner=owner), ("me", PENDING))
+
+
+@pytest.fixture
+def server(postgres: Postgres) -> Iterator[Postgres]:
+    """The server, which a test may stop."""
+    yield postgres
+    postgres.start()
+
+
+@pytest.fixture
+def schema() -> str:
+    """A name that no other test uses."""
+    return f"test_{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+async def make(server: Postgres, schema: str) -> AsyncIterator[Callable[..., PostgresBackend]]:
+    """Make backends of one schema, which are closed after the test."""
+    made: list[PostgresBackend] = []
+
+    def make(dsn: str = server.dsn, **options: object) -> PostgresBackend:
+        made.append(PostgresBackend(dsn, **{"schema": schema, **options}))
+        return made[-1]
+
+    yield make
+    for backend in made:
+        await backend.close()
+
+
+def tell(server: Postgres, *statements: str) -> list[tuple[object, ...]]:
+    """What the last one of some statements gives, each in a transaction of its own."""
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        for statement in statements:
+            cursor = connection.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+# The server goes away
+
+
+async def test_it_works_again_when_the_server_is_back(server, make) -> None:
+    backend = make()
+    await backend.commit([Change(row("1"))])
+    server.stop()
+    with pytest.raises(BackendUnavailableError) as caught:
+        await backend.commit([Change(row("2"))])
+    server.start()
+    assert [APPLIED] == await backend.commit([Change(row("2"))])
+    assert ["2", "1"] == [found.task_id for found in await backend.find(TaskQuery())]
+    assert f"127.0.0.1:{server.port}/postgres" in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+
+
+async def test_a_server_that_is_down_at_open_may_come_later(server, make) -> None:
+    backend = make()
+    server.stop()
+    with pytest.raises(BackendUnavailableError, match="refused"):
+        await backend.open()
+    server.start()
+    await backend.open()
+    assert {} == await backend.count()
+
+
+async def test_what_was_told_as_committed_survives_a_crash_of_the_server_under_load(server, make) -> None:
+    backend = make()
+    committed: list[str] = []
+    hundred = asyncio.Event()
+
+    async def keep_committing(worker: int) -> None:
+        for number in range(10_000):
+            await backend.commit([Change(row(f"{worker}-{number}"))])
+            committed.append(f"{worker}-{number}")
+            if len(committed) >= 100:
+                hundred.set()
+
+    async with asyncio.timeout(60):
+        workers = [asyncio.create_task(keep_committing(worker)) for worker in range(8)]
+        await hundred.wait()
+        await asyncio.to_thread(server.stop)
+        ends = await asyncio.gather(*workers, return_exceptions=True)
+    server.start()
+    assert {BackendUnavailableError} == {type(end) for end in ends}
+    assert not [task_id for task_id in committed if await backend.get(task_id) is None]
+
+
+async def test_a_connection_that_the_server_has_closed_meanwhile_fails_nobody(server, make) -> None:
+    backend = make(max_connections=1)
+    await backend.commit([Change(row("1"))])
+    tell(
+        server,
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = 'taskflow'",
+    )
+    assert row("1") == await backend.get("1")
+
+
+async def test_no_call_waits_for_ever(server, schema, make) -> None:
+    backend = make(timeout=0.5)
+    await backend.commit([Change(row("1"))])
+    with psycopg.connect(server.dsn) as other:
+        other.execute(f"LOCK TABLE {schema}.tasks")
+        with pytest.raises(BackendUnavailableError, match=r"no answer within 0\.5 s"):
+            await backend.get("1")
+    assert row("1") == await backend.get("1")
+
+
+async def test_a_server_that_never_answers_is_unavailable(make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        backend = make(f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d", timeout=0.2)
+        with pytest.raises(BackendUnavailableError, match=r"/d: no answer within 0\.2 s"):
+            await backend.open()
+
+
+async def test_a_call_waits_for_its_turn_when_all_connections_are_in_use(make) -> None:
+    backend = make(max_connections=2)
+    outcomes = await asyncio.gather(*(backend.commit([Change(row(str(number)))]) for number in range(20)))
+    assert [[APPLIED]] * 20 == outcomes
+
+
+async def test_a_cancelled_call_leaves_the_backend_usable(server, schema, make) -> None:
+    backend = make(max_connections=1)
+    await backend.open()
+    with psycopg.connect(server.dsn) as other:
+        other.execute(f"LOCK TABLE {schema}.tasks")
+        call = asyncio.create_task(backend.get("1"))
+        await asyncio.to_thread(eventually, lambda: tell(server, WAITING))
+        call.cancel()
+        with suppress(asyncio.CancelledError):
+            await call
+    assert call.cancelled()
+    assert await backend.get("1") is None
+
+
+async def test_a_server_that_only_reads_is_unavailable(server, make) -> None:
+    await make().open()
+    backend = make(make_conninfo(server.dsn, options="-c default_transaction_read_only=on"))
+    with pytest.raises(BackendUnavailableError, match="read-only transaction"):
+        await backend.commit([Change(row("1"))])
+    assert await backend.get("1") is None
+
+
+def test_it_can_be_used_from_another_event_loop_after_close(postgres, schema) -> None:
+    backend = PostgresBackend(postgres.dsn, schema=schema, max_connections=1)
+
+    async def use(task_id: str) -> list[list[Outcome]]:
+        await backend.open()
+        calls: list[Awaitable[list[Outcome]]] = [
+            backend.commit([Change(row(f"{task_id}-{number}"))]) for number in range(3)
+        ]
+        outcomes = await asyncio.gather(*calls)  # they wait for each other, on the loop's own terms
+        await backend.close()
+        return outcomes
+
+    assert [[[APPLIED]] * 3] * 2 == [asyncio.run(use("1")), asyncio.run(use("2"))]
+
+
+# The tables
+
+
+async def test_instances_that_start_at_once_make_the_tables_once(server, schema, make) -> None:
+    await asyncio.gather(*(make().open() for _ in range(8)))
+    assert [(1,)] == tell(server, f"SELECT version FROM {schema}.versions")
+
+
+async def test_tables_of_a_newer_version_are_left_alone(server, schema, make) -> None:
+    await make().open()
+    tell(server, f"INSERT INTO {schema}.versions VALUES (99)")
+    with pytest.raises(BackendFormatError, match=r"version 99, which is newer than this Taskflow's, 1"):
+        await make().open()
+    assert [(1,), (99,)] == tell(server, f"SELECT version FROM {schema}.versions ORDER BY version")
+
+
+async def test_tables_of_somebody_else_are_left_alone(server, schema, make) -> None:
+    tell(server, f"CREATE SCHEMA {schema}", f"CREATE TABLE {schema}.tasks (title text)")
+    with pytest.raises(BackendFormatError, match=rf'the schema "{schema}" has tables of these names'):
+        await make().open()
+    tables = f"SELECT tablename FROM pg_tables WHERE schemaname = '{schema}'"
+    assert [("tasks",)] == tell(server, tables)
+
+
+async def test_tables_that_were_dropped_meanwhile_are_told_of(server, schema, make) -> None:
+    backend = make()
+    await backend.open()
+    tell(server, f"DROP SCHEMA {schema} CASCADE")
+    with pytest.raises(BackendFormatError, match="does not exist"):
+        await backend.commit([Change(row("1"))])
+
+
+async def test_a_user_who_may_not_make_schemas_uses_the_one_that_is_there(server, schema, make) -> None:
+    tell(
+        server,
+        f"CREATE ROLE {schema} LOGIN PASSWORD '{PASSWORD}'",
+        f"CREATE SCHEMA {schema} AUTHORIZATION {schema}",
+    )
+    backend = make(make_conninfo(server.dsn, user=schema))
+    assert [APPLIED] == await backend.commit([Change(row("1"))])
+
+
+async def test_a_right_that_is_missing_can_be_granted_later(server, schema, make) -> None:
+    tell(server, f"CREATE ROLE {schema} LOGIN PASSWORD '{PASSWORD}'")
+    backend = make(make_conninfo(server.dsn, user=schema))
+    with pytest.raises(BackendUnavailableError, match="permission denied"):
+        await backend.open()
+    tell(server, f"GRANT CREATE ON DATABASE postgres TO {schema}")
+    await backend.open()
+    tell(server, f"REVOKE CREATE ON DATABASE postgres FROM {schema}")
+
+
+async def test_a_database_that_cannot_hold_every_text_is_refused(server, schema, make) -> None:
+    tell(server, f"CREATE DATABASE {schema} ENCODING 'LATIN1' TEMPLATE template0")
+    with pytest.raises(BackendFormatError, match="the encoding of the database is LATIN1; it must be UTF8"):
+        await make(make_conninfo(server.dsn, dbname=schema)).open()
+
+
+# Conditions
+
+
+async def test_instances_that_change_the_same_rows_in_any_order_never_lock_each_other_out(make) -> None:
+    ids = [f"{number:03}" for number in range(200)]
+    first, second = make(), make()
+    await first.commit([Change(row(task_id)) for task_id in ids])
+    for _ in range(5):
+        forth = [Change(row(task_id, RUNNING, owner="first"), ("me", PENDING)) for task_id in ids]
+        back = [Change(row(task_id, RUNNING, owner="second"), ("me", PENDING)) for task_id in reversed(ids)]
+        outcomes = await asyncio.gather(first.commit(forth), second.commit(back))
+        assert {frozenset({APPLIED}), frozenset({LOST})} == {frozenset(each) for each in outcomes}
+        winner = "first" if outcomes[0][0] is APPLIED else "second"
+        again = [Change(row(task_id), (winner, RUNNING)) for task_id in ids]
+        assert [APPLIED] * len(ids) == await first.commit(again)
+
+
+async def test_instances_that_want_the_same_keys_in_any_order_never_lock_each_other_out(make) -> None:
+    keys = [f"{number:03}" for number in range(200)]
+    first, second = make(), make()
+    forth = [Change(row(f"first-{key}", key=key)) for key in keys]
+    back = [Change(row(f"second-{key}", key=key)) for key in reversed(keys)]
+    await asyncio.gather(first.open(), second.open())
+    mine, others = await asyncio.gather(first.commit(forth), second.commit(back))
+    taken = [outcome.applied for outcome in mine]
+    assert [not applied for applied in taken] == [outcome.applied for outcome in reversed(others)]
+
+
+async def test_a_key_may_be_longer_than_an_index_page(make) -> None:
+    backend = make()
+    key = "".join(str(uuid.uuid4()) for _ in range(1000))
+    assert [APPLIED] == await backend.commit([Change(row("1", key=key))])
+    assert [Outcome(applied=False, holder="1")] == await backend.commit([Change(row("2", key=key))])
+
+
+async def test_a_key_that_is_given_up_can_be_had_in_the_same_call(make) -> None:
+    backend = make()
+    await backend.commit([Change(row("1", key="k"))])
+    failed = Change(row("1", TaskStatus.FAILED, key="k"), ("me", PENDING))
+    assert [APPLIED, APPLIED] == await backend.commit([failed, Change(row("2", key="k"))])
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+async def test_text_that_cannot_be_stored_changes_nothing(make, text: str) -> None:
+    backend = make()
+    with pytest.raises(BackendFormatError):
+        await backend.commit([Change(row("1")), Change(row("2", owner=text))])
+    assert (None, None) == (await backend.get("1"), await backend.get(text))
+
+
+# Options
+
+
+async def test_a_wrong_password_is_told_and_not_shown(server, make) -> None:
+    with pytest.raises(BackendUnavailableError) as caught:
+        await make(make_conninfo(server.dsn, password="carp-and-pike")).open()
+    assert 'password authentication failed for user "taskflow"' in str(caught.value)
+    assert "carp-and-pike" not in str(caught.value)
+
+
+async def test_a_database_that_is_missing_is_told(server, make) -> None:
+    with pytest.raises(BackendUnavailableError, match='database "nowhere" does not exist'):
+        await make(make_conninfo(server.dsn, dbname="nowhere")).open()
+
+
+@pytest.mark.parametrize("dsn", ["mysql://u:hunter2@h/d", "postgresql://u:hunter2%zz@h", "hunter2", 5, None])
+def test_a_dsn_that_is_none_is_refused_and_not_shown(dsn: object) -> None:
+    with pytest.raises(ConfigurationError, match="dsn='<redacted>': must be postgresql://") as caught:
+        PostgresBackend(dsn)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("schema", "Taskflow"),
+        ("schema", 'a"; DROP'),
+        ("schema", "a" * 64),
+        ("schema", None),
+        ("max_connections", 0),
+        ("timeout", 0),
+    ],
+)
+def test_an_option_is_checked_before_anything_is_connected(option: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=f"{option}="):
+        PostgresBackend("postgresql://127.0.0.1/d", **{option: value})
+
+
+def test_without_psycopg_it_names_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "taskflow.backends.postgres_server", None)
+    with pytest.raises(ConfigurationError, match=r'pip install "fastapi-taskflow\[postgres\]"'):
+        PostgresBackend("postgresql://127.0.0.1/d")
