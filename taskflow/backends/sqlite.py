@@ -13,7 +13,16 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from taskflow.backend import APPLIED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
 from taskflow.backends.sqlite_file import KIND, Connections, SqliteFile, check_path, transaction
-from taskflow.backends.sqlite_rows import INSERT, NAMED, SAVE, listing, row_of, row_values, update
+from taskflow.backends.sqlite_rows import (
+    INSERT,
+    NAMED,
+    SAVE,
+    insert_values,
+    listing,
+    row_of,
+    save_values,
+    update,
+)
 from taskflow.backends.statements import statement
 from taskflow.checks import check_seconds
 from taskflow.models import TaskStatus
@@ -176,7 +185,7 @@ def _claims(
 
 
 def _save(rows: Sequence[TaskRow], connection: sqlite3.Connection) -> None:
-    connection.executemany(SAVE, map(row_values, rows))
+    connection.executemany(SAVE, map(save_values, rows))
 
 
 def _commit(changes: Sequence[Change], connection: sqlite3.Connection) -> list[Outcome]:
@@ -186,7 +195,7 @@ def _commit(changes: Sequence[Change], connection: sqlite3.Connection) -> list[O
 
 def _apply(change: Change, cursor: sqlite3.Cursor) -> Outcome:
     if change.expected is None:
-        cursor.execute(INSERT, row_values(change.row))
+        cursor.execute(INSERT, insert_values(change.row))
     else:
         cursor.execute(*update(change.row, *change.expected))
     return APPLIED if cursor.rowcount else _why_not(change, cursor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -15,51 +15,57 @@ from taskflow.models import TERMINAL, TaskStatus
 from taskflow.query import TaskQuery, microseconds
 from taskflow.rows import TaskRow
 
-__all__ = ["INSERT", "NAMED", "SAVE", "listing", "row_of", "row_values", "update"]
+__all__ = ["INSERT", "NAMED", "SAVE", "insert_values", "listing", "row_of", "save_values", "update"]
 
 NAMED: Final = ", ".join(COLUMNS)
 
-PLACES: Final = ", ".join("?" for _ in COLUMNS)
-
-INSERT: Final = statement(KIND, "insert", columns=NAMED, values=PLACES)
-"""Takes `row_values`."""
-
-UPDATED = [name for name in COLUMNS if name not in ("task_id", "held_key")]
-CHANGED = [name for name in UPDATED if name not in FIXED]
+SAVED = [name for name in COLUMNS if name != "held_key"]
+CHANGED = [name for name in SAVED if name not in ("task_id", *FIXED)]
 ADVANCED = [name for name in CHANGED if name != "owner"]
+
+
+# Written: statements, and what of a row their parameters are
+
+
+def _places(names: Sequence[str]) -> dict[str, str]:
+    return {"columns": ", ".join(names), "values": ", ".join("?" for _ in names)}
+
+
+INSERT: Final = statement(KIND, "insert", **_places(COLUMNS))
+"""Takes `insert_values`."""
 
 SAVE: Final = statement(
     KIND,
     "save",
-    columns=NAMED,
-    values=PLACES,
-    updates=", ".join(f"{name} = excluded.{name}" for name in UPDATED),
+    updates=", ".join(f"{name} = excluded.{name}" for name in SAVED if name != "task_id"),
+    **_places(SAVED),
 )
-"""Takes `row_values`."""
+"""Takes `save_values`."""
 
 
-# Written
-
-
-def _getter(names: list[str]) -> Callable[[TaskRow], tuple[Any, ...]]:
+def _getter(names: Sequence[str]) -> Callable[[TaskRow], tuple[Any, ...]]:
     # sqlite3 takes a str faster than one of its subclasses.
     return attrgetter(*("status.value" if name == "status" else name for name in names))
 
 
-_values = _getter(list(COLUMNS))
-_LABELS = COLUMNS.index("labels")
+def _with_labels(names: Sequence[str]) -> Callable[[TaskRow], tuple[Any, ...]]:
+    plain, place = _getter(names), names.index("labels")
+
+    def values(row: TaskRow) -> tuple[Any, ...]:
+        found = plain(row)
+        return (*found[:place], _labels_text(row.labels), *found[place + 1 :])
+
+    return values
 
 
-def row_values(row: TaskRow) -> tuple[Any, ...]:
-    """A row as parameters, in the order of the columns."""
-    values = _values(row)
-    return (*values[:_LABELS], _labels_text(row.labels), *values[_LABELS + 1 :])
+insert_values = _with_labels(COLUMNS)
+save_values = _with_labels(SAVED)
 
 
 class _Update:
-    """A statement that changes some columns of a row that has the owner and status that are expected."""
+    """Changes some columns of a row that has the owner and the status that are expected."""
 
-    def __init__(self, names: list[str]) -> None:
+    def __init__(self, names: Sequence[str]) -> None:
         self.text = statement(KIND, "change", updates=", ".join(f"{name} = ?" for name in names))
         self.values = _getter([*names, "held_key", "task_id"])
 
@@ -86,7 +92,7 @@ def row_of(values: tuple[Any, ...]) -> TaskRow:
     """The row whose columns were read.
 
     Raises:
-        BackendFormatError: they are not what `row_values` gives.
+        BackendFormatError: they are not what was written.
     """
     row = dict(zip(COLUMNS, values, strict=True))
     try:
