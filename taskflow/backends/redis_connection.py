@@ -130,7 +130,8 @@ FOREIGN: Final = re.compile(r"(^|: )(WRONGTYPE |user_script:|(hash )?value is no
 
 
 def _told(error: Exception, address: str) -> BackendFormatError | BackendUnavailableError:
-    reason = f"{address}: {str(error) or type(error).__name__}"
-    if isinstance(error, ResponseError) and FOREIGN.search(str(error)):
-        return BackendFormatError(KIND, f"{reason} What is stored under our keys is not ours.")
+    text, _, _where = str(error).partition(" script: ")
+    reason = f"{address}: {text or type(error).__name__}"
+    if isinstance(error, ResponseError) and FOREIGN.search(text):
+        return BackendFormatError(KIND, f"{reason}. What is stored under our keys is not ours")
     return BackendUnavailableError(KIND, reason)

@@ -117,13 +117,14 @@ def read_rows(text: bytes) -> list[TaskRow]:
     Raises:
         BackendFormatError: a row has a value that none of ours has.
     """
-    return [_row(task_id, *place, *others) for place, (task_id, *others) in json.loads(text.decode(*BYTES))]
+    try:
+        found = json.loads(text.decode(*BYTES))
+        return [_row(task_id, *place, *others) for place, (task_id, *others) in found]
+    except (TypeError, ValueError) as error:
+        raise BackendFormatError(KIND, f"a row is damaged: {error}") from error
 
 
 def _row(task_id: str, *values: Value) -> TaskRow:
-    try:
-        pairs = zip(READ, values, strict=True)
-        read = {name: empty if value is False else convert(value) for (name, convert, empty), value in pairs}
-    except ValueError as error:
-        raise BackendFormatError(KIND, f"the row of task {task_id} is damaged: {error}") from error
+    pairs = zip(READ, values, strict=True)
+    read = {name: empty if value is False else convert(value) for (name, convert, empty), value in pairs}
     return TaskRow(task_id=task_id, **read)
