@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Callable, Sequence
 
-from taskflow.backend import SnapshotBackend
+from taskflow.backend import Change, Outcome, SnapshotBackend
 from taskflow.exceptions import BackendError
 from taskflow.vitals import BackendVitals
 
@@ -35,8 +36,10 @@ class Instance:
         self.backend = backend
         self.vitals = vitals
         self.token = new_token()
+        self._next_token = new_token()
         self._heartbeat = heartbeat
         self._timeout = timeout
+        self._lease = asyncio.Lock()
 
     async def acquire(self, *, previous: str | None = None) -> None:
         """Take a new lease; with it, what is left of the ``previous`` one.
@@ -44,10 +47,25 @@ class Instance:
         Raises:
             BackendError: that failed; the token is what it was.
         """
-        token = new_token()
-        acquired = self.backend.acquire(token, self._timeout, previous=previous)
-        await self.vitals.measure("acquire", acquired)
-        self.token = token
+        if previous is None:  # another start, perhaps on another loop
+            self._lease = asyncio.Lock()
+        async with self._lease:
+            acquired = self.backend.acquire(self._next_token, self._timeout, previous=previous)
+            await self.vitals.measure("acquire", acquired)
+            # Not before: if only the answer was lost, the next try finds the rows where it wants them.
+            self.token, self._next_token = self._next_token, new_token()
+
+    async def commit(self, changes: Callable[[str], Sequence[Change]]) -> list[Outcome]:
+        """Apply the changes that ``changes`` makes for the token of this moment.
+
+        They and a new lease wait for each other: made for the old one, they would miss rows that are
+        under the new one by then, and those would be nobody's for as long as it lasts.
+
+        Raises:
+            BackendError: the outcome is unknown: all, or nothing.
+        """
+        async with self._lease:
+            return await self.vitals.measure("commit", self.backend.commit(changes(self.token)))
 
     async def release(self) -> None:
         """Give the lease back: what it left unfinished may be taken over.

@@ -297,12 +297,10 @@ class Journal:
         return list(group.values())
 
     async def _commit(self, group: list[Entry]) -> None:
-        instance = self._instance
-        changes = [entry.change(instance.token) for entry in group]
         for entry in group:
             entry.task.sent = True
         try:
-            outcomes = await instance.vitals.measure("commit", instance.backend.commit(changes))
+            outcomes = await self._instance.commit(lambda token: [entry.change(token) for entry in group])
         except BackendError as error:
             await self._failed(group, str(error))
         else:

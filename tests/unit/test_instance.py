@@ -1,0 +1,88 @@
+"""A lease that is replaced while what it covers is being written, on a backend that answers late or not."""
+
+import asyncio
+
+import pytest
+
+from taskflow.backend import APPLIED, Change
+from taskflow.exceptions import BackendUnavailableError
+from taskflow.instance import Instance
+from taskflow.models import TaskStatus
+from taskflow.stream import EventStream
+from taskflow.vitals import BackendVitals
+from tests.backends import row
+from tests.faulty import FaultyBackend
+
+
+class LateBackend(FaultyBackend):
+    """Answers when the test lets it, or not at all.
+
+    Attributes:
+        answers: an open gate behind which a lease has been made.
+        mute: a lease is made, and the call fails.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.mute = False
+
+    async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
+        await super().acquire(token, seconds, previous=previous)
+        await self.answers.wait()
+        if self.mute:
+            raise BackendUnavailableError(self.kind, "the answer was lost")
+
+
+@pytest.fixture
+def backend() -> LateBackend:
+    return LateBackend()
+
+
+@pytest.fixture
+async def instance(backend):
+    instance = Instance(backend, BackendVitals(backend.kind, EventStream()), 10, 30)
+    await instance.acquire()
+    await instance.commit(lambda token: [Change(row("a", owner=token))])
+    return instance
+
+
+def start(token: str) -> list[Change]:
+    return [Change(row("a", TaskStatus.RUNNING, owner=token), (token, TaskStatus.PENDING))]
+
+
+async def test_a_new_lease_waits_for_what_is_being_written_under_the_old_one(instance, backend):
+    backend.gate.clear()
+    writing = asyncio.create_task(instance.commit(start))
+    await asyncio.sleep(0)
+    renewing = asyncio.create_task(instance.acquire(previous=instance.token))
+    await asyncio.sleep(0)
+    backend.gate.set()
+    assert await writing == [APPLIED]
+    await renewing
+    assert (await backend.get("a")).owner == instance.token
+
+
+async def test_what_is_written_while_a_new_lease_is_being_made_is_written_under_it(instance, backend):
+    backend.answers.clear()
+    renewing = asyncio.create_task(instance.acquire(previous=instance.token))
+    await asyncio.sleep(0)
+    writing = asyncio.create_task(instance.commit(start))
+    await asyncio.sleep(0)
+    backend.answers.set()
+    await renewing
+    assert await writing == [APPLIED]
+    assert (await backend.get("a")).owner == instance.token
+
+
+async def test_a_lease_of_which_the_answer_was_lost_still_has_its_rows(instance, backend):
+    old = instance.token
+    backend.mute = True
+    with pytest.raises(BackendUnavailableError):
+        await instance.acquire(previous=old)
+    assert instance.token == old
+    backend.mute = False
+    await instance.acquire(previous=old)
+    assert (await backend.get("a")).owner == instance.token
+    assert await instance.commit(start) == [APPLIED]
