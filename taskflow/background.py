@@ -88,7 +88,8 @@ class ManagedBackgroundTasks(BackgroundTasks):
             self.tasks.append(QueuedTask(execution, self._run))
             if request is not None:
                 request.add(self.task_manager, execution)
-        promise = self.task_manager.enqueuer.promise(task_id)
+        enqueuer = self.task_manager.enqueuer
+        promise = enqueuer.promise(task_id) if execution is None else execution.durable
         if promise is not None:
             self._promises.append(promise)
             if request is not None:

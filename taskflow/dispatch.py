@@ -43,13 +43,15 @@ class Dispatcher:
     def dispatch(self, executions: Iterable[Execution]) -> None:
         """Drive executions one after the other, in the background; from any thread.
 
-        Without a loop, neither the manager's nor a running one, they are parked until there is one.
+        Without a loop, neither the manager's nor a running one, they are parked until there is one; and
+        until the manager starts, if one of them must be stored before it runs.
         """
         lane = Lane(self)
-        lane.extend(execution for execution in executions if execution.take())
+        taken = [execution for execution in executions if execution.take()]
+        lane.extend(taken)
         running = running_loop()
         loop = self._loop if self.started else running
-        if loop is None:
+        if loop is None or (not self.started and any(execution.durable for execution in taken)):
             self._parked.append(lane)
         elif loop is running:
             self.spawn(lane)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from taskflow.arguments import ArgumentKeeper
-from taskflow.exceptions import ConfigurationError, ManagerClosedError, PersistenceRequiredError
+from taskflow.exceptions import CommitError, ConfigurationError, ManagerClosedError, PersistenceRequiredError
 from taskflow.execution import Execution, Executor
 from taskflow.journal import DurableTask, Journal
 from taskflow.models import TaskRecord, TaskStatus
@@ -104,6 +104,20 @@ class Enqueuer:
     def promise(self, task_id: str) -> DurableTask | None:
         """What the backend knows of an unfinished task with ``persist=True``; ``None`` of any other."""
         return None if self._journal is None else self._journal.find(task_id)
+
+    async def committed(self, task_id: str) -> None:
+        """Return once the task is stored, if it is to be.
+
+        Raises:
+            CommitError: it could not be stored.
+        """
+        promise = self.promise(task_id)
+        if promise is not None:
+            await promise.committed()
+            return
+        record = self._store.get(task_id)
+        if record is not None and record.reason == "not_dispatched" and record.error is not None:
+            raise CommitError(task_id, record.error)
 
     def _write_ahead(self, execution: Execution) -> None:
         assert self._journal is not None  # checked before anything was made

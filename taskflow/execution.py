@@ -318,7 +318,7 @@ class Executor:
     def interrupt_hopeless(self) -> None:
         """Interrupt what waits for a retry that is due only after the deadline."""
         for execution in list(self.executions.values()):
-            if execution.record.status is RETRYING and self._is_hopeless(execution):
+            if execution.record.status is not RUNNING and self._is_hopeless(execution):
                 self.interrupt(execution)
 
     def interrupt_all(self) -> None:

@@ -287,9 +287,7 @@ class TaskManager:
         Raises:
             CommitError: it could not be stored, and will not run.
         """
-        promise = self.enqueuer.promise(task_id)
-        if promise is not None:
-            await promise.committed()
+        await self.enqueuer.committed(task_id)
 
     async def merged_list(self, limit: int = MAX_PAGE) -> list[TaskRecord]:
         """The newest records of this process and of the backend, newest first.

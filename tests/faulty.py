@@ -1,0 +1,65 @@
+"""A backend that tests can take away, hold up, and watch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from taskflow.backend import Change, Outcome
+from taskflow.backends import MemoryBackend
+from taskflow.exceptions import BackendUnavailableError
+from taskflow.rows import TaskRow
+
+
+class FaultyBackend(MemoryBackend):
+    """`MemoryBackend`, and:
+
+    Attributes:
+        down: every call fails.
+        lost_answers: commits are made, and then fail.
+        gate: commits wait for it.
+        calls: how often each method was called.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = False
+        self.lost_answers = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.calls: Counter[str] = Counter()
+
+    def _call(self, operation: str) -> None:
+        self.calls[operation] += 1
+        if self.down:
+            raise BackendUnavailableError("memory", "it is down")
+
+    async def open(self) -> None:
+        self._call("open")
+
+    async def save(self, rows: Sequence[TaskRow]) -> None:
+        self._call("save")
+        await super().save(rows)
+
+    async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
+        self._call("commit")
+        await self.gate.wait()
+        self._call("commit after the gate")
+        outcomes = await super().commit(changes)
+        if self.lost_answers:
+            raise BackendUnavailableError("memory", "the answer was lost")
+        return outcomes
+
+    async def renew(self, token: str, seconds: float) -> bool:
+        self._call("renew")
+        return await super().renew(token, seconds)
+
+    async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
+        self._call("acquire")
+        await super().acquire(token, seconds, previous=previous)
+
+    async def claimable(self, *args: Any, **kwargs: Any) -> list[TaskRow]:
+        self._call("claimable")
+        return await super().claimable(*args, **kwargs)
