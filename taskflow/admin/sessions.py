@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import secrets
 import time
@@ -69,6 +70,7 @@ class Sessions:
         self._serializer = URLSafeTimedSerializer(
             _secret(secret_key),
             salt=f"{SALT}.{accounts}",
+            serializer=json,  # its own would refuse a name that is not UTF-8
             signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
         )
 

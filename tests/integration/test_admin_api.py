@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -268,13 +268,16 @@ async def test_an_argument_that_is_large_or_has_no_repr_is_shown_as_far_as_it_go
         def __repr__(self) -> str:
             raise Broken
 
+    class deque: ...  # noqa: N801 - has the name of something else
+
     large = ["x" * 10**6, list(range(10**5)), {"x" * 500: "y" * 500, "z": 1}]
     async with TaskManager() as manager:
-        task_id = await finished(manager, fail, *large, Silent(), 10**10_000)
-        *shortened, silent, huge = (await shown(manager, task_id))["arguments"]["args"]
+        task_id = await finished(manager, fail, *large, Silent(), deque(), 10**10_000)
+        *shortened, silent, odd, huge = (await shown(manager, task_id))["arguments"]["args"]
     assert [text[:2] for text in shortened] == ["'x", "[0", "{'"]
     assert max(len(text) for text in shortened) <= 1001
     assert silent.startswith("<Silent ")
+    assert "deque" in odd
     assert huge.startswith("<int")
 
 
@@ -539,7 +542,7 @@ async def test_the_overview_tells_what_waits_runs_and_has_ended() -> None:
         manager.enqueue(work)
         await entered.wait()
         manager.enqueue(work)
-        while not manager.pools[0].waiting:
+        while not manager.pools[0].waiting:  # noqa: ASYNC110 - nothing tells that a task waits
             await asyncio.sleep(0)
         answer = (await http.get("/tasks/overview")).json()
         gate.set()
