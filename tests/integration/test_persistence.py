@@ -15,14 +15,22 @@ import pytest
 from cryptography.fernet import Fernet
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
 
 from taskflow import (
     ArgumentsNotKeptError,
     BackendFormatError,
+    BackendUnavailableError,
     CommitError,
     InMemoryLogger,
     ManagedBackgroundTasks,
+    OpenTelemetryObserver,
+    PrometheusObserver,
     TaskManager,
+    TaskObserver,
     TaskRecord,
     TaskStatus,
     task_log,
@@ -44,9 +52,10 @@ class Instance:
         dead: whether it was killed.
     """
 
-    def __init__(self, backend: MemoryBackend, **options: Any) -> None:
+    def __init__(self, backend: MemoryBackend, *observers: TaskObserver, **options: Any) -> None:
         self.events = InMemoryLogger()
-        self.manager = TaskManager(snapshot_backend=backend, loggers=[self.events], **(QUICK | options))
+        loggers = [self.events, *observers]
+        self.manager = TaskManager(snapshot_backend=backend, loggers=loggers, **(QUICK | options))
         self.ran: list[Any] = []
         self.go = asyncio.Event()
         self.dead = False
@@ -695,6 +704,99 @@ async def test_a_backend_of_ones_own_that_raises_anything_is_treated_as_away():
         task_id = instance.manager.enqueue(instance.task(persist=True))
         with pytest.raises(CommitError, match="KeyError: 'oops'"):
             await instance.manager.committed(task_id)
+
+
+# What the observers see
+
+
+async def test_a_rescue_shows_in_the_metrics_as_one_and_not_as_another_enqueue():
+    backend, registry = MemoryBackend(), CollectorRegistry()
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(name, labels)
+
+    async with Instance(backend) as dead, Instance(backend, PrometheusObserver(registry)) as alive:
+        task_id = dead.manager.enqueue(dead.task(persist=True, requeue_on_interrupt=True))
+        alive.task(persist=True, requeue_on_interrupt=True)
+        alive.go.set()
+        await until(lambda: dead.ran)
+        await dead.die()
+        await ends(alive, task_id)
+        assert alive.manager._scheduler is not None
+        await alive.manager._scheduler.flush()
+
+        assert 1 == value("taskflow_tasks_recovered_total", task="work", reason="rescued")
+        assert 0 == (value("taskflow_tasks_enqueued_total", task="work") or 0)
+        assert 1 == value("taskflow_tasks_finished_total", task="work", status="success")
+        commits = {"backend": "memory", "operation": "commit", "outcome": "success"}
+        assert 3 <= (value("taskflow_backend_operation_seconds_count", **commits) or 0)
+        assert 1 <= (value("taskflow_snapshot_duration_seconds_count") or 0)
+        assert 0 < (value("taskflow_snapshot_last_success_timestamp_seconds") or 0)
+
+
+async def test_poison_shows_in_the_metrics_as_a_failure_without_an_attempt():
+    backend, registry = MemoryBackend(), CollectorRegistry()
+    watched = Instance(backend, PrometheusObserver(registry), max_rescues=1)
+    watched.task(persist=True)
+    async with Instance(backend) as dead:
+        task_id = dead.manager.enqueue(dead.task(persist=True))
+        await until(lambda: dead.ran)
+        await dead.die()
+        async with watched:
+            await ends(watched, task_id)
+
+    labels = {"task": "work", "reason": "poison"}
+    assert 1 == registry.get_sample_value("taskflow_tasks_recovered_total", labels)
+    finished = {"task": "work", "status": "failed"}
+    assert 1 == registry.get_sample_value("taskflow_tasks_finished_total", finished)
+    attempts = {"task": "work", "outcome": "failed"}
+    assert not registry.get_sample_value("taskflow_task_attempt_duration_seconds_count", attempts)
+
+
+async def test_a_failed_flush_shows_in_the_metrics_and_the_next_one_makes_up_for_it():
+    backend, registry = FaultyBackend(), CollectorRegistry()
+    async with Instance(backend, PrometheusObserver(registry)) as instance:
+        instance.go.set()
+        instance.manager.enqueue(instance.task())
+        await instance.manager.drain()
+        scheduler = instance.manager._scheduler
+        assert scheduler is not None
+        backend.down = True
+        with pytest.raises(BackendUnavailableError):
+            await scheduler.flush()
+        backend.down = False
+        await scheduler.flush()
+
+        assert 1 == registry.get_sample_value("taskflow_snapshot_failures_total")
+        assert 1 == registry.get_sample_value("taskflow_snapshot_records_total")
+
+
+async def test_the_span_of_a_rescued_run_is_linked_to_the_request_that_enqueued_the_task():
+    backend, exporter = MemoryBackend(), InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    traced = [OpenTelemetryObserver(provider), OpenTelemetryObserver(provider)]
+    async with (
+        Instance(backend, traced[0], max_concurrent_tasks=1) as dead,
+        Instance(backend, traced[1]) as alive,
+    ):
+        work = dead.task(persist=True)
+        dead.manager.enqueue(work)
+        with provider.get_tracer("test").start_as_current_span("request"):
+            task_id = dead.manager.enqueue(work)
+        await dead.manager.committed(task_id)
+        await dead.die()
+        alive.task(persist=True)
+        alive.go.set()
+        await ends(alive, task_id)
+
+    spans = [span for span in exporter.get_finished_spans() if task_id in (span.attributes or {}).values()]
+    enqueued, run = (next(s for s in spans if s.name == f"{verb} work") for verb in ("enqueue", "run"))
+    (link,) = run.links
+    assert enqueued.context is not None
+    assert run.context is not None
+    assert enqueued.context.span_id == link.context.span_id
+    assert enqueued.context.trace_id == link.context.trace_id != run.context.trace_id
 
 
 # What cannot be revived here
