@@ -87,7 +87,5 @@ def stored_series() -> dict[str, frozenset[str]]:
 
 def unknown(found: set[Use], known: dict[str, frozenset[str]]) -> list[Use]:
     """The uses of a metric, or of a label, that ``known`` does not have."""
-    return sorted(
-        (use for use in found if not use.labels <= known.get(use.metric, frozenset())),
-        key=lambda use: use.metric,
-    )
+    strange = [use for use in found if use.metric not in known or not use.labels <= known[use.metric]]
+    return sorted(strange, key=lambda use: use.metric)

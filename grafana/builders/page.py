@@ -48,7 +48,16 @@ def assemble(
         task: the variable ``task``.
         rows: what is on it.
     """
-    page = (
+    page = _empty_page(uid, title, description).variables([_datasource(), _job(), _instance(), task])
+    for row in rows:
+        page = page.with_row(dashboard.Row(row.title))
+        for panel in row.panels:
+            page = page.with_panel(panel)
+    return _numbered(page.build())
+
+
+def _empty_page(uid: str, title: str, description: str) -> dashboard.Dashboard:
+    return (
         dashboard.Dashboard(title)
         .uid(uid)
         .description(description)
@@ -60,13 +69,7 @@ def assemble(
         .timezone("browser")
         .link(_other_dashboards())
         .annotation(_alerts())
-        .variables([_datasource(), _job(), _instance(), task])
     )
-    for row in rows:
-        page = page.with_row(dashboard.Row(row.title))
-        for panel in row.panels:
-            page = page.with_panel(panel)
-    return _numbered(page.build())
 
 
 def _numbered(page: Dashboard) -> Dashboard:
