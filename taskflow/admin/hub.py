@@ -182,11 +182,13 @@ class Overviews:
 
     async def _make(self) -> None:
         while True:
-            version, started = self._version(), time.monotonic()
+            version: int | None = self._version()
+            started = time.monotonic()
             try:
                 self.message = frame("overview", await self._glance())
             except Exception:
                 logger.exception("the overview could not be made")
+                version = None  # try again soon
             rest = max(OVERVIEW_INTERVAL, (time.monotonic() - started) / OVERVIEW_SHARE)
             await asyncio.sleep(rest)
             # No asyncio.Event: events come from any thread, and far more often than this looks.
