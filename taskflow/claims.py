@@ -7,7 +7,7 @@ afterwards, by whoever got it. What cannot run here stays where it is, and is lo
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -65,21 +65,36 @@ class Claims:
         self._registry = registry
         self._arguments = arguments
         self._complained: set[str] = set()
+        self._unanswered: list[Claim] = []
 
-    async def take(self, limit: int, after: Cursor | None) -> tuple[list[Claim], Cursor | None]:
+    async def take(
+        self, limit: int, after: Cursor | None, *, unless: Callable[[str], bool]
+    ) -> tuple[list[Claim], Cursor | None]:
         """Make up to ``limit`` rows ours: those that nobody else got, and where the next ones begin.
 
+        Args:
+            limit: most rows to look at.
+            after: only rows after this place.
+            unless: which ids to leave alone.
+
         Raises:
-            BackendError: the backend cannot be asked.
+            BackendError: the backend cannot be asked. What may have become ours is given the next time.
         """
-        backend, measure = self._instance.backend, self._instance.vitals.measure
-        rows = await measure("claimable", backend.claimable(self._names(), limit, after=after))
-        claims = [claim for row in rows if (claim := self._claim(row)) is not None]
+        claimable = self._instance.backend.claimable(self._names(), limit, after=after)
+        rows = await self._instance.vitals.measure("claimable", claimable)
+        found = [claim for row in rows if not unless(row.task_id) and (claim := self._claim(row)) is not None]
+        # What is found again was not ours, and may have changed.
+        claims = list({claim.row.task_id: claim for claim in (*self._unanswered, *found)}.values())
+        return await self._commit(claims), rows[-1].cursor if len(rows) == limit else None
+
+    async def _commit(self, claims: list[Claim]) -> list[Claim]:
+        """Those of the claims that are ours now."""
+        self._unanswered = claims
         if claims:
-            changes = [_change(claim.row, self._instance.token) for claim in claims]
-            outcomes = await measure("commit", backend.commit(changes))
-            claims = [claim for claim, got in zip(claims, outcomes, strict=True) if got.applied]
-        return claims, rows[-1].cursor if len(rows) == limit else None
+            outcomes = await self._instance.commit(lambda token: [_change(c.row, token) for c in claims])
+            claims = [claim for claim, outcome in zip(claims, outcomes, strict=True) if outcome.applied]
+        self._unanswered = []
+        return claims
 
     async def complain(self) -> None:
         """Log which rows nobody here can run for want of a function.

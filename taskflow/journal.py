@@ -250,7 +250,7 @@ class Journal:
         """Begin to write, on the running loop, with what was queued before."""
         self._loop = asyncio.get_running_loop()
         self._work, self._idle = asyncio.Event(), asyncio.Event()
-        self._down, self._suspended, self._pause = None, False, FIRST_PAUSE
+        self._pause = FIRST_PAUSE
         self._worker = self._loop.create_task(self._run(), context=contextvars.Context())
         self._work.set()
 
@@ -266,6 +266,7 @@ class Journal:
         self._worker.cancel()
         await asyncio.wait({self._worker})
         self._worker = self._loop = None
+        self.resume()
         for task in self._tasks.values():
             task.lost, task.queued = True, 0  # whoever takes them over decides
             task.wake()

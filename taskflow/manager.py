@@ -361,16 +361,23 @@ class TaskManager:
         lifecycle.join_lifespan(self, app)
 
     async def startup(self) -> None:
-        """Start the observers, and dispatch what was enqueued before; does nothing if started."""
+        """Connect to the backend, start the observers, and dispatch what was enqueued before, here or by
+        a process that has ended. Does nothing if started.
+
+        Raises:
+            BackendFormatError: the backend is not Taskflow's, or damaged, or of a newer version.
+        """
         if self._loop is not None and self._loop.is_running():
             return
+        if self._persistence is not None:
+            await self._persistence.connect()
         self._loop = asyncio.get_running_loop()
         self._stopping = None
         self._shutdown.reset()
         if self.logger is not None:
             await self.logger.startup()
         if self._persistence is not None:
-            await self._persistence.startup()
+            await self._persistence.begin()
         self.dispatcher.start()
         if self._handle_signals:
             self._signals.install()

@@ -18,7 +18,7 @@ from taskflow.dispatch import Dispatcher
 from taskflow.exceptions import BackendError, BackendUnavailableError, ConfigurationError
 from taskflow.instance import Instance
 from taskflow.journal import DurableTask, Journal
-from taskflow.models import TaskRecord
+from taskflow.models import TaskRecord, TaskStatus
 from taskflow.observers.base import LifecycleEvent
 from taskflow.recovery import Recovery
 from taskflow.registry import TaskRegistry
@@ -118,20 +118,24 @@ class Persistence:
 
     # Life
 
-    async def startup(self) -> None:
-        """Connect and take over what was left behind; while the backend is away, go on without it.
+    async def connect(self) -> None:
+        """Open the backend and take a lease; while the backend is away, go on without it.
 
         Raises:
             BackendFormatError: what is there cannot be used, now or later.
         """
-        self.journal.start()
         try:
             await self._connect()
         except BackendUnavailableError as error:  # logged
             self.journal.suspend(str(error))
-            self._spawn(self._connect_later())
-        else:
+
+    async def begin(self) -> None:
+        """Write, save and look after others' tasks from now on; take over the first of them."""
+        self.journal.start()
+        if self._connected:
             await self._begin()
+        else:
+            self._spawn(self._connect_later())
 
     async def _connect(self) -> None:
         await self.vitals.measure("open", self.backend.open())
@@ -180,12 +184,14 @@ class Persistence:
         await self.journal.close(LAST_WORD)
         if self._connected:
             await self._last_word(self._save(left))
-            await self._last_word(self._instance.release())
         elif left or self.journal.backlog:
             logger.error("the backend never answered: what was to be kept is lost")
         for loop in list(self._loops):
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        if self._connected:
+            # After the last heartbeat: finding no lease, it would take a new one.
+            await self._last_word(self._instance.release())
         await self._last_word(self.backend.close())
         for record in self._store.live():
             self._store.forget(record.task_id)
@@ -208,17 +214,23 @@ class Persistence:
     # What the engine and the journal tell
 
     def _on_event(self, event: Event) -> None:
-        record = self._store.get(event.task_id)
+        record = self._record(event.task_id)
         if record is None:
             return
-        if isinstance(event, LifecycleEvent) and record.finished:
-            self._recovery.ended(record.task_id)
-            if record.task_id in self._lost:
+        if isinstance(event, LifecycleEvent):
+            if record.finished or record.status is TaskStatus.RETRYING:
+                self._recovery.make_room(record.task_id)
+            if record.finished and record.task_id in self._lost:
                 self._let_go(record.task_id)
                 return
         if record.durable and (self.journal.note(record) or not record.finished):
             return
         self.scheduler.note(record)
+
+    def _record(self, task_id: str) -> TaskRecord | None:
+        """The record with this id, also if it left the memory before its end was told."""
+        task = self.journal.find(task_id)
+        return self._store.get(task_id) if task is None else task.record
 
     def _on_refused(self, task: DurableTask) -> None:
         """Cancel a task that could not be stored; it is history, and nothing that could be revived."""

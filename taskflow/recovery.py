@@ -92,8 +92,8 @@ class Recovery:
                 await self._take_all()
             await asyncio.sleep(self._interval)
 
-    def ended(self, task_id: str) -> None:
-        """A task has ended, perhaps one of these; from any thread."""
+    def make_room(self, task_id: str) -> None:
+        """A task has ended, or waits for its next attempt, perhaps one of these; from any thread."""
         if task_id in self._under_way:
             self._under_way.discard(task_id)
             if self._loop is running_loop():
@@ -110,16 +110,21 @@ class Recovery:
             place = await self._take_some(place)
 
     async def _take_some(self, place: Cursor | None) -> Cursor | None:
-        claims, place = await self._claims.take(BATCH, place)
+        claims, place = await self._claims.take(BATCH, place, unless=self._is_here)
         for claim in claims:
             self._go_on(claim)
         return place
+
+    def _is_here(self, task_id: str) -> bool:
+        """Whether the task is under way in this process: if its row is not ours any more, it will notice."""
+        record = self._store.get(task_id)
+        return (record is not None and not record.finished) or self._journal.find(task_id) is not None
 
     def _go_on(self, claim: Claim) -> None:
         record = claim.record
         present = self._store.get(record.task_id)
         if present is not None:
-            self._still_here(claim, present)
+            self._has_ended(claim, present)
             return
         if claim.entry is None:
             self._store.adopt(record, "shutdown")
@@ -130,9 +135,9 @@ class Recovery:
         if self._comes_back(claim, claim.entry.config):
             self._start(claim, claim.entry)
 
-    def _still_here(self, claim: Claim, present: TaskRecord) -> None:
-        """Go on with a task of this process, whose lease had run out while the backend was away."""
-        if present.durable and self._journal.find(present.task_id) is None:
+    def _has_ended(self, claim: Claim, present: TaskRecord) -> None:
+        """Store the end of a task of this process that an earlier shutdown could not."""
+        if present.durable:
             self._journal.adopt(present, claim.row.status)
             self._journal.note(present)
 
@@ -162,7 +167,8 @@ class Recovery:
         execution.durable = self._journal.find(record.task_id)
         if record.next_attempt_at is not None:
             execution.retry_delay = max(0.0, (record.next_attempt_at - utcnow()).total_seconds())
-        self._under_way.add(record.task_id)
+        if not execution.retry_delay:  # who waits does not crowd
+            self._under_way.add(record.task_id)
         self._dispatcher.executor.admit(execution)
         self._dispatcher.dispatch((execution,))
 
