@@ -116,7 +116,8 @@ class PostgresServer:
         if not tables:
             return 0
         if "versions" not in tables:
-            raise self.refused(f"the schema {self.schema} has tables of these names that are not Taskflow's")
+            names = ", ".join(tables)
+            raise self.refused(f"the schema {self.schema} has tables that are not Taskflow's: {names}")
         versions = await connection.execute(sql("version", self.schema))
         ((version,),) = await versions.fetchall()
         return int(version)
@@ -124,7 +125,7 @@ class PostgresServer:
 
 def _address(given: Mapping[str, str]) -> str:
     environment = {option.keyword.decode(): option.val for option in Conninfo.get_defaults()}
-    options = {key: value.decode() for key, value in environment.items() if value} | given
+    options = {**{key: value.decode() for key, value in environment.items() if value}, **given}
     host = options.get("host") or options.get("hostaddr") or "localhost"
     return f"{host}:{options['port']}/{options.get('dbname') or options.get('user')}"
 
