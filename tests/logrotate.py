@@ -15,7 +15,7 @@ from taskflow import FileLogger, TaskManager, task_log
 from tests.processes import PATIENCE, eventually
 from tests.shipping import LOGS, write_shipped
 
-ROTATIONS = 10
+ROTATIONS = 6
 """Fewer than the 14 files that the shipped configuration keeps, so that none of a test's lines is deleted."""
 
 LINES_BETWEEN = 300
@@ -90,20 +90,22 @@ class Chatter:
 
 
 async def log_while_rotating(
-    logger: FileLogger, logrotate: Logrotate, *, until_ready: Callable[[], object] = lambda: True
+    logger: FileLogger, logrotate: Logrotate, *, has_arrived: Callable[[str], bool] = lambda message: True
 ) -> list[str]:
     """Let a `Chatter` log while its file is rotated `ROTATIONS` times; gives its messages.
 
     Args:
         logger: writes the file; closed in the end.
         logrotate: rotates it.
-        until_ready: true when the first rotation may come; asked from another thread.
+        has_arrived: whether a message has reached the reader of the file. A file is rotated when the reader
+            has begun with it: one that comes and goes before anybody looks is seen by no log shipper.
     """
     chatter = Chatter(logger)
     async with chatter.talking():
-        await asyncio.to_thread(eventually, until_ready)
         for _ in range(ROTATIONS):
             await chatter.more(LINES_BETWEEN)
-            await logger.flush()  # so that there is a file with something in it to move
+            message = chatter.messages[-1]
+            await logger.flush()
+            await asyncio.to_thread(eventually, lambda message=message: has_arrived(message))
             await asyncio.to_thread(logrotate.rotate)
     return chatter.messages

@@ -49,6 +49,10 @@ class SyslogServer(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), Connection)
         self.messages: list[Message] = []
 
+    def has(self, text: str) -> bool:
+        """Whether a message with this in its text has come."""
+        return any(text in message.text for message in reversed(self.messages))
+
 
 class Connection(socketserver.StreamRequestHandler):
     """Octet counting, RFC 6587 section 3.4.1: the length in decimal, a space, the message."""

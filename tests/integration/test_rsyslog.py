@@ -72,11 +72,12 @@ async def test_every_line_arrives_exactly_once_while_logrotate_moves_the_file(
 ) -> None:
     logrotate = Logrotate.of(executable("logrotate"), place.logs, place.folder)
 
+    def has_arrived(message: str) -> bool:
+        return place.server.has(f'"message":"{message}"')
+
     with running_rsyslog(rsyslogd, place.logs, place.server, place.folder):
-        written = await log_while_rotating(
-            place.logger(), logrotate, until_ready=lambda: place.server.messages
-        )
-        eventually(lambda: message_of(place.server.messages[-1]) == "the last one")
+        written = await log_while_rotating(place.logger(), logrotate, has_arrived=has_arrived)
+        eventually(lambda: has_arrived("the last one"))
 
     assert Counter(written) == Counter(map(message_of, place.server.messages))
 
