@@ -29,7 +29,7 @@ from taskflow import (
 )
 from taskflow.metrics import mount_metrics
 
-TICK = 0.25
+TICK = 0.5
 """Seconds between two portions of work."""
 
 
