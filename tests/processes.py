@@ -82,10 +82,10 @@ class ServerProcess:
 
 @contextmanager
 def uvicorn_process(
-    app: str, folder: Path, *, workers: int = 1, environment: Mapping[str, str] = {}
+    app: str, folder: Path, *, port: int = 0, workers: int = 1, environment: Mapping[str, str] = {}
 ) -> Iterator[ServerProcess]:
     """Serve ``app`` (``module:attribute``) until the block ends, whether or not the block ends it itself."""
-    command = [sys.executable, "-m", "uvicorn", app, "--host=127.0.0.1", "--port=0", "--no-use-colors"]
+    command = [sys.executable, "-m", "uvicorn", app, "--host=127.0.0.1", f"--port={port}", "--no-use-colors"]
     command += [f"--workers={workers}"] if workers > 1 else []
     log = folder / "uvicorn.log"
     with (

@@ -30,7 +30,7 @@ const functions = new Functions(place("functions"), (name) => setFilter({ ...fil
 const pools = new Pools(place("pools"));
 const health = new Health(place("health"));
 const toolbar = new Toolbar(place("filters"), setFilter);
-const tasks = new Tasks(filter, { open, clear: () => setFilter(NONE), addressOf: (id) => addressOf(filter, id) });
+const tasks = new Tasks(filter, { open, clear: () => setFilter(NONE), addressOf: (id) => addressOf(filter, id), seen: (names) => toolbar.names(names) });
 const detail = new Detail(place("detail"), { show: open, leave, addressOf: (id) => addressOf(filter, id) });
 const connection = new Connection(() => stream.hurry());
 const stream = new Stream("", {

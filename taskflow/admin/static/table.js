@@ -106,10 +106,15 @@ export class Table {
   #reveal(index) {
     const height = this.#rowHeight();
     const top = this.#body.getBoundingClientRect().top + index * height;
-    const covered = this.element.tHead.getBoundingClientRect().bottom;
+    const covered = this.#headBottom();
     if (top < covered) scrollBy(0, top - Math.max(covered, 0));
     else if (top + height > innerHeight) scrollBy(0, top + height - innerHeight);
     this.#render();
+  }
+
+  // The cells stay in sight, not the row that they belong to.
+  #headBottom() {
+    return this.element.tHead.rows[0].cells[0].getBoundingClientRect().bottom;
   }
 
   #rowHeight() {
@@ -121,7 +126,7 @@ export class Table {
     const height = this.#rowHeight();
     const top = this.#body.getBoundingClientRect().top;
     const first = Math.floor(-top / height) - AROUND;
-    this.#atTop = top >= this.element.tHead.getBoundingClientRect().bottom - 1;
+    this.#atTop = top >= this.#headBottom() - 1;
     const start = Math.min(Math.max(0, first), rows.length);
     const end = Math.min(rows.length, Math.max(0, first) + Math.ceil(innerHeight / height) + 2 * AROUND);
     this.element.setAttribute("aria-rowcount", this.#listing.complete ? rows.length + 1 : -1);

@@ -13,6 +13,8 @@ import { Listing } from "./listing.js";
 import { announce } from "./notices.js";
 import { Table } from "./table.js";
 
+const LOOKED_AT = 100; // rows for the names of functions
+
 const FIRST_TASK = `@task_manager.task(retries=3)
 async def send_email(address: str) -> None: ...
 
@@ -26,8 +28,10 @@ export class Tasks {
   #news = document.getElementById("news");
   #open;
   #clear;
+  #seen;
   #paused = false;
   #counts = {};
+  #frame = null;
   #listing;
   #table;
   #foot = h("div", { class: "list-end" });
@@ -37,11 +41,13 @@ export class Tasks {
 
   /**
    * @param {object} filter what to show at first.
-   * @param {object} actions `open(id)`, `clear()` the filter, and `addressOf(id)`.
+   * @param {object} actions `open(id)`, `clear()` the filter, `addressOf(id)`, and `seen(names)` for the
+   *   names of functions that are in the list.
    */
-  constructor(filter, { open, clear, addressOf }) {
+  constructor(filter, { open, clear, addressOf, seen }) {
     this.#open = open;
     this.#clear = clear;
+    this.#seen = seen;
     this.#listing = new Listing(filter, () => this.draw(), () => this.#follows);
     this.#table = new Table(this.#listing, open, addressOf);
     fill(document.getElementById("list-actions"), this.#pause, this.#bulk);
@@ -103,8 +109,17 @@ export class Tasks {
     if (this.#listing.held && this.#follows) this.#listing.reload();
   }
 
+  /** Draw soon, once, however often it is asked for. */
   draw() {
+    this.#frame ??= requestAnimationFrame(() => {
+      this.#frame = null;
+      this.#draw();
+    });
+  }
+
+  #draw() {
     const { rows, held } = this.#listing;
+    this.#seen(new Set(rows.slice(0, LOOKED_AT).map((row) => row.func_name)));
     fill(this.#pause, icon(this.#paused ? "play" : "pause"), this.#paused ? "Follow" : "Pause");
     this.#pause.title = this.#paused ? "Show new tasks as they come (p)" : "Let the list stand still (p)";
     this.#newer.hidden = held === 0;

@@ -8,7 +8,7 @@ import { fill, h } from "./dom.js";
 import { duration } from "./format.js";
 import { isFinished } from "./status.js";
 
-const NOTICEABLE = 0.005; // seconds: a shorter wait for a slot is not worth a line
+const NOTICEABLE = 0.05; // seconds: a shorter wait for a slot is not worth a line
 
 /**
  * The phases of a record (of the API), oldest first:

@@ -1,0 +1,565 @@
+"""The dashboard in a real browser."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from taskflow import TaskManager, TaskRecord, TaskStatus, task_log
+from taskflow.clock import utcnow
+from tests.admin import admin_app
+from tests.browser import barriers, chromium, visit
+from tests.processes import free_port, uvicorn_process, uvicorn_thread
+
+PHONE = {"width": 375, "height": 740}
+
+# No quotes: what shows a `repr` would escape them.
+HOSTILE = "<img src=x onerror=document.title=/owned/><script>document.title=/owned/</script>"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patience() -> None:
+    expect.set_options(timeout=8_000)
+
+
+@pytest.fixture(scope="module")
+def browser(executable: Callable[[str], Path]) -> Iterator[Browser]:
+    with chromium(executable("chromium")) as running:
+        yield running
+
+
+@contextmanager
+def dashboard(browser: Browser, app: Any, path: str = "/tasks/dashboard", **options: Any) -> Iterator[Page]:
+    """The page of an app that is served until the block ends; the reader leaves first."""
+    with uvicorn_thread(app) as url, visit(browser, url + path, **options) as page:
+        yield page
+
+
+def rows(page: Page) -> Locator:
+    return page.locator("tbody tr[data-id]")
+
+
+def row(page: Page, text: str) -> Locator:
+    return rows(page).filter(has_text=text)
+
+
+def panel(page: Page) -> Locator:
+    return page.get_by_role("complementary")
+
+
+def state(page: Page, name: str) -> Locator:
+    return page.get_by_role("group", name="Show only").get_by_role("button", name=name)
+
+
+async def passed(gate: threading.Event) -> None:
+    """Wait in a task until the test opens the gate."""
+    await asyncio.to_thread(gate.wait)
+
+
+def finished(number: int, **fields: Any) -> TaskRecord:
+    """A record as a task leaves it that was added so many seconds ago and took one."""
+    created = utcnow() - timedelta(seconds=number)
+    values: dict[str, Any] = {
+        "func_name": "send_email",
+        "status": TaskStatus.SUCCESS,
+        "created_at": created,
+        "start_time": created,
+        "attempt_started": created,
+        "end_time": created + timedelta(seconds=1),
+    }
+    return TaskRecord(f"{number:08d}-0000-4000-8000-000000000000", **{**values, **fields})
+
+
+def remember(manager: TaskManager, *records: TaskRecord) -> None:
+    """Put records into the manager's memory as if their tasks had run."""
+    for record in records:
+        manager.store.add(record)
+
+
+def test_a_task_appears_and_moves_through_its_states_without_a_reload(browser: Browser) -> None:
+    manager, first, second = TaskManager(), threading.Event(), threading.Event()
+
+    @manager.task(retries=1)
+    async def charge_card(order: int) -> None:
+        gate = second if first.is_set() else first
+        await passed(gate)
+        if gate is first:
+            raise ConnectionError("no answer from the bank")
+
+    with dashboard(browser, admin_app(manager)) as page:
+        expect(page.get_by_text("No tasks yet")).to_be_visible()
+        manager.enqueue(charge_card, 7, tags={"order": "7"})
+        task = row(page, "charge_card")
+        expect(task).to_contain_text("running")
+        expect(task).to_contain_text("order 7")
+        expect(state(page, "running")).to_contain_text("1")
+        first.set()
+        expect(task).to_contain_text("no answer from the bank")
+        expect(task).to_contain_text("2 of 2")
+        second.set()
+        expect(task).to_contain_text("success")
+        expect(state(page, "success")).to_contain_text("100 % of finished")
+        expect(page.get_by_role("img", name=re.compile("charge_card: 1 finished"))).to_be_visible()
+
+
+def test_filters_are_in_the_address_and_the_back_button_takes_them_away(browser: Browser) -> None:
+    manager = TaskManager()
+    remember(
+        manager,
+        finished(1),
+        finished(2, func_name="resize", tags={"album": "9"}),
+        finished(3, func_name="resize", status=TaskStatus.FAILED, error="disk full"),
+    )
+    with dashboard(browser, admin_app(manager)) as page:
+        expect(rows(page)).to_have_count(3)
+        state(page, "failed").click()
+        expect(rows(page)).to_have_count(1)
+        expect(page).to_have_url(re.compile(r"status=failed"))
+        page.go_back()
+        expect(rows(page)).to_have_count(3)
+        page.get_by_label("Function", exact=True).select_option("resize")
+        expect(rows(page)).to_have_count(2)
+        page.get_by_label("Tag, as key or key=value").fill("album=9")
+        expect(rows(page)).to_have_count(1)
+        address = page.url
+
+        page.get_by_role("button", name="Clear filters").click()
+        expect(rows(page)).to_have_count(3)
+        page.goto(address)
+        expect(rows(page)).to_have_count(1)
+        expect(page.get_by_label("Tag, as key or key=value")).to_have_value("album=9")
+
+
+def test_the_search_waits_for_the_last_letter_and_says_when_nothing_matches(browser: Browser) -> None:
+    manager = TaskManager()
+    remember(manager, finished(1), finished(2, status=TaskStatus.FAILED, error="disk full"))
+    with dashboard(browser, admin_app(manager)) as page:
+        expect(rows(page)).to_have_count(2)
+        listings: list[str] = []
+        page.on("request", lambda request: listings.append(request.url) if "?q=" in request.url else None)
+        page.keyboard.press("/")
+        page.keyboard.type("disk", delay=10)
+        expect(rows(page)).to_have_count(1)
+        assert [re.findall(r"q=(\w+)", url) for url in listings] == [["disk"]]
+        page.keyboard.type(" of cheese")
+        expect(page.get_by_role("heading", name="No tasks match")).to_be_visible()
+        page.get_by_role("button", name="Clear filters").last.click()
+        expect(rows(page)).to_have_count(2)
+
+
+def test_the_detail_shows_the_attempts_the_arguments_the_log_and_the_traceback(browser: Browser) -> None:
+    manager = TaskManager()
+
+    @manager.task(retries=2, delay=0.02)
+    async def import_feed(url: str, *, limit: int) -> None:
+        task_log(f"reading {url}", level="warning")
+        raise TimeoutError("the feed did not answer")
+
+    with dashboard(
+        browser, admin_app(manager, display_func_args=True, trace_url="http://x/{trace_id}")
+    ) as page:
+        task_id = manager.enqueue(import_feed, "https://feeds.example/a", limit=3, tags={"job": "feeds"})
+        row(page, "failed").click()
+        expect(page).to_have_url(re.compile(task_id))
+        shown = panel(page)
+        expect(shown.get_by_role("heading", name="import_feed")).to_be_focused()
+        timeline = shown.locator(".timeline tbody tr").filter(has_not_text="Waiting for a slot")
+        expected = [
+            "Queued",
+            "Attempt 1 failed",
+            "Retry delay",
+            "Attempt 2 failed",
+            "Retry delay",
+            "Attempt 3 failed",
+        ]
+        titles = [re.compile(title) for title in expected]
+        expect(timeline.get_by_role("rowheader")).to_have_text(titles)
+        expect(shown).to_contain_text("'https://feeds.example/a'")
+        expect(shown).to_contain_text("limit")
+        expect(shown.locator(".log-lines li")).to_have_count(3)
+        expect(shown.get_by_label("Traceback", exact=True)).to_contain_text("raise TimeoutError")
+        expect(shown).to_contain_text("job feeds")
+
+        page.keyboard.press("Escape")
+        expect(shown).to_be_hidden()
+        expect(row(page, "failed").get_by_role("link")).to_be_focused()
+        page.go_back()
+        expect(shown).to_be_visible()
+
+
+def test_the_timeline_is_drawn_to_scale(browser: Browser) -> None:
+    manager = TaskManager()
+    record = finished(100)
+    record.start_time = record.attempt_started = record.created_at + timedelta(seconds=6)
+    record.end_time = record.created_at + timedelta(seconds=8)
+    remember(manager, record)
+    with dashboard(browser, admin_app(manager), f"/tasks/dashboard?task={record.task_id}") as page:
+        queued, attempt = page.locator(".timeline .queue"), page.locator(".timeline .run")
+        expect(queued).to_be_visible()
+        wait, run = queued.bounding_box(), attempt.bounding_box()
+        assert wait is not None
+        assert run is not None
+        assert wait["width"] / run["width"] == pytest.approx(3, rel=0.05)
+        assert run["x"] == pytest.approx(wait["x"] + wait["width"], abs=1)
+        expect(page.locator(".timeline .took")).to_have_text(["6.00 s", "2.00 s"])
+
+
+def test_log_lines_and_states_of_an_open_task_come_live_and_once(browser: Browser) -> None:
+    manager, first, second = TaskManager(), threading.Event(), threading.Event()
+
+    @manager.task()
+    async def import_feed() -> None:
+        task_log("page 1")
+        await passed(first)
+        task_log("page 2")
+        await passed(second)
+
+    with dashboard(browser, admin_app(manager)) as page:
+        manager.enqueue(import_feed)
+        row(page, "running").click()
+        lines = panel(page).locator(".log-lines .text")
+        expect(lines).to_have_text(["page 1"])
+        first.set()
+        expect(lines).to_have_text(["page 1", "page 2"])
+        second.set()
+        expect(panel(page).get_by_role("banner").or_(panel(page).locator("header"))).to_contain_text(
+            "success"
+        )
+        expect(lines).to_have_text(["page 1", "page 2"])
+
+
+def test_a_double_click_on_retry_runs_the_task_once_more_and_links_the_two(browser: Browser) -> None:
+    manager, works = TaskManager(), threading.Event()
+    runs: list[int] = []
+
+    @manager.task()
+    async def charge_card(order: int) -> None:
+        runs.append(order)
+        if not works.is_set():
+            raise ConnectionError("no answer")
+
+    with dashboard(browser, admin_app(manager)) as page:
+        old = manager.enqueue(charge_card, 7)
+        row(page, "failed").click()
+        works.set()
+        panel(page).get_by_role("button", name="Retry").dblclick()
+        expect(row(page, "success")).to_have_count(0)  # the list stands still while the panel is open
+        page.get_by_role("button", name="Show it").click()
+        expect(panel(page)).to_contain_text("success")
+        expect(panel(page).get_by_role("link", name=old)).to_be_visible()
+        assert runs == [7, 7]
+        panel(page).get_by_role("link", name=old).click()
+        expect(panel(page)).to_contain_text("Retried by")
+        expect(panel(page).get_by_role("button", name="Retry")).to_have_count(0)
+
+
+def test_a_running_task_is_cancelled_only_after_it_was_confirmed(browser: Browser) -> None:
+    manager = TaskManager()
+
+    @manager.task()
+    async def resize() -> None:
+        await asyncio.Event().wait()
+
+    with dashboard(browser, admin_app(manager)) as page:
+        task_id = manager.enqueue(resize)
+        row(page, "running").click()
+        panel(page).get_by_role("button", name="Cancel").click()
+        page.get_by_role("dialog").get_by_role("button", name="Keep it").click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        record = manager.store.get(task_id)
+        assert record is not None
+        assert record.status is TaskStatus.RUNNING
+        panel(page).get_by_role("button", name="Cancel").click()
+        page.get_by_role("dialog").get_by_role("button", name="Cancel it").click()
+        expect(panel(page)).to_contain_text("An operator called it off.")
+        expect(row(page, "cancelled")).to_have_count(1)
+
+
+def test_what_cannot_be_cancelled_says_why(browser: Browser) -> None:
+    manager, gate = TaskManager(), threading.Event()
+
+    @manager.task()
+    def resize() -> None:
+        gate.wait(60)
+
+    with dashboard(browser, admin_app(manager)) as page:
+        manager.enqueue(resize)
+        row(page, "running").click()
+        panel(page).get_by_role("button", name="Cancel").click()
+        page.get_by_role("dialog").get_by_role("button", name="Cancel it").click()
+        expect(page.locator(".notice")).to_contain_text("Cancel failed:")
+        gate.set()
+
+
+def test_all_failed_tasks_that_match_are_retried_and_the_rest_is_told(browser: Browser) -> None:
+    manager, works = TaskManager(), threading.Event()
+
+    @manager.task()
+    async def charge_card(order: int) -> None:
+        if not works.is_set():
+            raise ConnectionError("no answer")
+
+    lost = finished(1, func_name="gone", status=TaskStatus.FAILED, tags={"shop": "a"})
+    other = finished(2, func_name="gone", status=TaskStatus.FAILED, tags={"shop": "b"})
+    remember(manager, lost, other)
+    with dashboard(browser, admin_app(manager), "/tasks/dashboard?tag=shop=a&status=failed") as page:
+        failed = [manager.enqueue(charge_card, order, tags={"shop": "a"}) for order in range(12)]
+        expect(rows(page)).to_have_count(13)
+        works.set()
+        page.get_by_role("button", name="Retry failed…").click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text("tag shop=a")
+        dialog.get_by_role("button", name="Retry them").click()
+        expect(dialog.get_by_role("heading")).to_have_text("Done: 13 tasks")
+        expect(dialog).to_contain_text("12 tasks retried, 1 could not be")
+        expect(dialog).to_contain_text("'gone'")
+        dialog.get_by_role("button", name=lost.task_id[:8]).click()
+        expect(panel(page)).to_contain_text(lost.task_id)
+    retried = {record.retry_of for record in manager.store.list() if record.retry_of}
+    assert retried == set(failed)
+
+
+def test_new_tasks_do_not_move_what_one_reads(browser: Browser) -> None:
+    manager = TaskManager()
+    remember(manager, *(finished(number) for number in range(150, 0, -1)))
+
+    @manager.task()
+    async def greet() -> None: ...
+
+    with dashboard(browser, admin_app(manager)) as page:
+        expect(rows(page).first).to_be_visible()
+        page.mouse.wheel(0, 2_500)
+        place = row(page, "00000060")
+        expect(place).to_be_in_viewport()
+        before = place.bounding_box()
+        manager.enqueue(greet)
+        news = page.get_by_role("button", name="1 new task")
+        expect(news).to_be_visible()
+        assert place.bounding_box() == before
+        news.click()
+        expect(rows(page).first).to_contain_text("greet")
+        expect(rows(page).first).to_be_in_viewport()
+        expect(news).to_be_hidden()
+
+
+def test_a_paused_list_stands_still_until_it_follows_again(browser: Browser) -> None:
+    manager = TaskManager()
+    remember(manager, finished(1))
+
+    @manager.task()
+    async def greet() -> None: ...
+
+    with dashboard(browser, admin_app(manager)) as page:
+        expect(rows(page)).to_have_count(1)
+        page.keyboard.press("p")
+        manager.enqueue(greet)
+        expect(page.get_by_role("button", name="1 new task")).to_be_visible()
+        expect(rows(page)).to_have_count(1)
+        page.get_by_role("button", name="Follow").click()
+        expect(rows(page)).to_have_count(2)
+
+
+def test_of_100_000_records_only_those_in_sight_are_in_the_page(browser: Browser) -> None:
+    manager = TaskManager(max_history=100_000)
+    remember(manager, *(finished(number) for number in range(100_000, 0, -1)))
+    with dashboard(browser, admin_app(manager)) as page:
+        expect(state(page, "success")).to_contain_text("100,000")
+        expect(rows(page).first).to_contain_text("00000001")
+        for deep in ("00000150", "00000250", "00000350"):
+            while not row(page, deep).count():
+                page.mouse.wheel(0, 1_000)
+                expect(rows(page).first).to_be_attached()
+        assert rows(page).count() < 100
+        assert page.locator("*").count() < 3_000
+        expect(row(page, "00000350")).to_have_attribute("aria-rowindex", "351")
+
+
+def test_everything_can_be_done_with_the_keyboard(browser: Browser) -> None:
+    manager = TaskManager()
+    remember(manager, *(finished(number) for number in range(1, 120)))
+    with dashboard(browser, admin_app(manager)) as page:
+        expect(rows(page).first).to_be_visible()
+        page.keyboard.press("j")
+        expect(row(page, "00000001").get_by_role("link")).to_be_focused()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("j")
+        page.keyboard.press("k")
+        expect(row(page, "00000002").get_by_role("link")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(panel(page)).to_contain_text("00000002-0000")
+        page.keyboard.press("Escape")
+        expect(row(page, "00000002").get_by_role("link")).to_be_focused()
+        for _ in range(60):
+            page.keyboard.press("j")
+        expect(row(page, "00000062").get_by_role("link")).to_be_focused()
+        expect(row(page, "00000062")).to_be_in_viewport()
+        page.keyboard.press("?")
+        expect(page.get_by_role("dialog")).to_contain_text("Next task")
+
+
+def test_the_theme_that_was_chosen_is_remembered(browser: Browser) -> None:
+    with dashboard(browser, admin_app(TaskManager()), color_scheme="dark") as page:
+        dark = "rgb(14, 17, 21)"
+        expect(page.locator("body")).to_have_css("background-color", dark)
+        page.get_by_role("button", name="Switch to the light theme").click()
+        expect(page.locator("body")).not_to_have_css("background-color", dark)
+        page.reload()
+        expect(page.get_by_role("button", name="Switch to the dark theme")).to_be_visible()
+        expect(page.locator("body")).not_to_have_css("background-color", dark)
+
+
+def test_a_login_leads_to_where_one_wanted_to_go_and_a_logout_out(browser: Browser) -> None:
+    manager = TaskManager()
+    remember(manager, finished(1), finished(2, status=TaskStatus.FAILED))
+    app = admin_app(manager, auth=("ada", "lovelace"), secret_key="k" * 32, title="Shop")
+    with dashboard(browser, app, "/tasks/dashboard?status=failed") as page:
+        page.get_by_label("User name").fill("ada")
+        page.get_by_label("Password").fill("byron")
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("alert")).to_be_visible()
+        expect(page).to_have_title("Log in – Shop")
+        page.get_by_label("User name").fill("ada")
+        page.get_by_label("Password").fill("lovelace")
+        page.get_by_role("button", name="Log in").click()
+        expect(rows(page)).to_have_count(1)
+        expect(page.locator(".user")).to_have_text("ada")
+        page.get_by_role("button", name="Log out").click()
+        expect(page.get_by_label("Password")).to_be_visible()
+
+
+def test_a_session_that_ends_while_the_page_is_open_leads_to_the_login(browser: Browser) -> None:
+    app = admin_app(TaskManager(), auth=("ada", "lovelace"), secret_key="k" * 32)
+    with dashboard(browser, app) as page:
+        page.get_by_label("User name").fill("ada")
+        page.get_by_label("Password").fill("lovelace")
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_text("No tasks yet")).to_be_visible()
+        page.context.clear_cookies()
+        page.get_by_label("Search").fill("anything")
+        expect(page.get_by_label("Password")).to_be_visible()
+
+
+def test_a_lost_connection_is_told_and_the_page_catches_up_afterwards(
+    browser: Browser, tmp_path: Path
+) -> None:
+    port, app = free_port(), "tests.e2e.restarted_app:app"
+    url = f"http://127.0.0.1:{port}"
+    with uvicorn_process(app, tmp_path, port=port):
+        httpx.post(f"{url}/greetings/ada").raise_for_status()
+        context = visit(browser, f"{url}/tasks/dashboard")
+        page = context.__enter__()
+        expect(row(page, "name ada")).to_be_visible()
+        expect(page.locator("#connection")).to_have_text("Live")
+    expect(page.locator("#connection")).to_have_text("Disconnected")
+    expect(page.locator("#banner")).to_contain_text("connects again by itself")
+    expect(row(page, "name ada")).to_be_visible()
+    with uvicorn_process(app, tmp_path, port=port):
+        page.get_by_role("button", name="Connect now").click()
+        expect(page.locator("#connection")).to_have_text("Live")
+        expect(page.locator("#banner")).to_be_hidden()
+        expect(row(page, "name ada")).to_have_count(0)  # another process: read again
+        httpx.post(f"{url}/greetings/grace").raise_for_status()
+        expect(row(page, "name grace")).to_be_visible()
+        context.__exit__(None, None, None)
+
+
+def test_whatever_a_task_brings_is_shown_and_never_run(browser: Browser) -> None:
+    manager = TaskManager()
+
+    @manager.task(name=HOSTILE)
+    async def hostile(argument: str) -> None:
+        task_log(HOSTILE)
+        raise ValueError(HOSTILE)
+
+    with dashboard(browser, admin_app(manager, display_func_args=True)) as page:
+        manager.enqueue(hostile, HOSTILE, tags={HOSTILE: HOSTILE}, idempotency_key=HOSTILE)
+        expect(row(page, HOSTILE)).to_be_visible()
+        expect(page.locator("#functions")).to_contain_text(HOSTILE)
+        row(page, "failed").click()
+        for part in ("h2", ".error-text", ".log-lines", ".traceback", ".arguments", ".facts .tag"):
+            expect(panel(page).locator(part).last).to_contain_text(HOSTILE)
+        panel(page).get_by_role("button", name="Retry").click()
+        expect(page.locator(".notice")).to_contain_text(HOSTILE)
+        expect(page.locator("main img, aside img, main script")).to_have_count(0)
+        assert "owned" not in page.title()
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["root_path", "untold"])
+def test_it_works_behind_a_proxy_that_strips_a_prefix(browser: Browser, told: bool) -> None:
+    manager = TaskManager()
+    app = admin_app(manager)
+
+    @manager.task()
+    async def greet() -> None: ...
+
+    async def proxy(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and told:
+            scope = {**scope, "root_path": "/internal"}  # as servers do with --root-path
+        elif scope["type"] == "http":
+            scope = {**scope, "path": scope["path"].removeprefix("/internal")}
+        await app(scope, receive, send)
+
+    with dashboard(browser, proxy, "/internal/tasks/dashboard") as page:
+        expect(page.locator("#connection")).to_have_text("Live")
+        manager.enqueue(greet)
+        row(page, "success").click()
+        expect(panel(page)).to_contain_text("Timeline")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_keeps_people_from_using_it(browser: Browser, scheme: str) -> None:
+    manager = TaskManager()
+    remember(
+        manager,
+        *(finished(number, status=status) for number, status in enumerate(TaskStatus, 1)),
+        finished(9, status=TaskStatus.FAILED, error="disk full", stacktrace="Traceback", tags={"a": "b"}),
+    )
+    app = admin_app(manager, auth=("ada", "lovelace"), secret_key="k" * 32)
+    with dashboard(browser, app, color_scheme=scheme) as page:
+        assert barriers(page) == []
+        page.get_by_label("User name").fill("ada")
+        page.get_by_label("Password").fill("lovelace")
+        page.get_by_role("button", name="Log in").click()
+        expect(rows(page)).to_have_count(8)
+        assert barriers(page) == []
+        row(page, "disk full").click()
+        expect(panel(page)).to_contain_text("Traceback")
+        assert barriers(page) == []
+        page.keyboard.press("Escape")
+        page.get_by_label("Search").fill("nothing like it")
+        expect(page.get_by_role("heading", name="No tasks match")).to_be_visible()
+        assert barriers(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_empty_page_can_be_used_by_everybody(browser: Browser, scheme: str) -> None:
+    with dashboard(browser, admin_app(TaskManager()), color_scheme=scheme) as page:
+        expect(page.get_by_text("No tasks yet")).to_be_visible()
+        expect(page.get_by_text("All is well")).to_be_visible()
+        assert barriers(page) == []
+
+
+def test_it_fits_on_a_phone(browser: Browser) -> None:
+    manager = TaskManager()
+    long = "a_function_with_a_very_long_name_that_fits_nowhere_at_all"
+    remember(
+        manager, *(finished(n, func_name=long, error="x" * 500, tags={long: long}) for n in range(1, 50))
+    )
+    with dashboard(browser, admin_app(manager), viewport=PHONE) as page:
+        expect(rows(page).first).to_be_visible()
+        width = "document.documentElement.scrollWidth"
+        assert page.evaluate(width) == PHONE["width"]
+        rows(page).first.click()
+        expect(panel(page)).to_contain_text("Timeline")
+        assert page.evaluate(width) == PHONE["width"]
+        assert panel(page).locator(".detail-body").evaluate("body => body.scrollWidth <= body.clientWidth")
