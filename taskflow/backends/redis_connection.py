@@ -54,6 +54,7 @@ class RedisAddress:
             # A connection that the server has dropped meanwhile costs one more attempt, and no wait:
             # whoever calls waits as long as it thinks right.
             "retry": Retry(NoBackoff(), 1, (RedisConnectionError,)),
+            "retry_on_error": [RedisConnectionError],
         }
         try:
             self._options: dict[str, Any] = {**defaults, **parse_url(url), "decode_responses": False}
