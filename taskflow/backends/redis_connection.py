@@ -58,7 +58,8 @@ class RedisAddress:
         }
         try:
             self._options: dict[str, Any] = {**defaults, **parse_url(url), "decode_responses": False}
-            self._pool().make_connection()  # checks the options, and does not connect
+            # Checks the options, and does not connect.
+            self._pool().make_connection()  # type: ignore[no-untyped-call]
         except (AttributeError, TypeError, ValueError, RedisError):
             raise ConfigurationError("url", "<redacted>", URLS) from None
 

@@ -126,5 +126,7 @@ def read_rows(text: bytes) -> list[TaskRow]:
 
 def _row(task_id: str, *values: Value) -> TaskRow:
     pairs = zip(READ, values, strict=True)
-    read = {name: empty if value is False else convert(value) for (name, convert, empty), value in pairs}
+    read: dict[str, Any] = {
+        name: empty if value is False else convert(value) for (name, convert, empty), value in pairs
+    }
     return TaskRow(task_id=task_id, **read)

@@ -298,6 +298,20 @@ async def test_a_row_that_is_damaged_is_told(
         await backend.get("1")
 
 
+@pytest.mark.parametrize(
+    ("key", "field", "value"),
+    [("row:1", "place", "nonsense"), ("row:1", "place", "5"), ("totals", "running:rows", "many")],
+)
+async def test_a_value_that_a_script_cannot_work_with_is_told(
+    server: RedisServer, redis: Redis, make: Make, prefix: str, key: str, field: str, value: str
+):
+    backend = make(server.url)
+    await backend.commit(inserts(row("1")))
+    redis.hset(prefix + key, field, value)
+    with pytest.raises(BackendFormatError, match="stored under our keys is not ours"):
+        await backend.commit([Change(row("1", RUNNING), ("here", PENDING))])
+
+
 async def test_a_row_that_the_server_has_evicted_is_missed_by_nobody(
     server: RedisServer, redis: Redis, make: Make, prefix: str
 ):
