@@ -42,7 +42,7 @@ class DurableTask:
         record: the task.
         status: the latest state that was queued; ``None`` before the first.
         queued: how many changes are on their way.
-        sent: whether the backend was asked to store it, with an answer or without.
+        sent: whether the backend has or may have a row of it, or is about to be given one.
         refused: why it was not stored; ``None`` if it was, or that is still open.
         holder: id of the task that was there first, if that is why.
         lost: whether another instance has taken it over.
@@ -64,7 +64,8 @@ class DurableTask:
     @property
     def open(self) -> bool:
         """Whether something is on its way that decides whether the task is ours to run."""
-        return self.queued > 0 and self.refused is None and not self.lost
+        undecided = self.refused is None or self.holder is not None  # that it is a duplicate is stored, too
+        return self.queued > 0 and undecided and not self.lost
 
     async def settled(self) -> bool:
         """Wait until the backend has everything that was queued: whether the task is ours to run."""
@@ -312,7 +313,10 @@ class Journal:
     def _settle(self, entry: Entry, outcome: Outcome) -> None:
         task = entry.task
         if not outcome.applied and entry.expected is None:
-            task.sent = False  # it is known not to be there
+            task.sent = (
+                outcome.holder != entry.row.task_id
+            )  # a row of its own will say that it is a duplicate
+            task.status = None
             self._refuse(task, f"task {outcome.holder} was there first", outcome.holder)
         elif not outcome.applied and not task.lost:
             task.lost = True
@@ -339,7 +343,10 @@ class Journal:
         if task.refused is None:
             task.refused, task.holder = reason, holder
             self._on_refused(task)
-        if not task.sent:
+        elif task.holder is not None:  # a duplicate of which not even that could be stored
+            task.holder, task.lost = None, True
+            self._on_lost(task)
+        if not task.sent or task.lost:
             self._tasks.pop(task.record.task_id, None)
 
     def _done(self, task: DurableTask) -> None:

@@ -1,9 +1,14 @@
 """Durable tasks on their way to a backend that answers when the test lets it."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
+import pytest
+
+from taskflow import CommitError, TaskManager
 from taskflow.instance import Instance
 from taskflow.journal import Journal
+from taskflow.rows import to_record
 from taskflow.stream import EventStream
 from taskflow.vitals import BackendVitals
 from tests.backends import record
@@ -33,3 +38,48 @@ async def test_what_is_being_written_when_it_closes_is_waited_for():
     backend.gate.set()
     await closing
     assert await backend.get("second") is not None
+
+
+@asynccontextmanager
+async def one_after_another(backend):
+    """Two managers of one backend, with a function of which each tells what it was called with."""
+    ran = []
+    managers = [TaskManager(snapshot_backend=backend) for _ in range(2)]
+    for manager in managers:
+        manager.task(persist=True, name="work")(ran.append)
+    async with managers[0], managers[1]:
+        yield *managers, ran
+
+
+async def test_a_task_that_lost_its_key_is_stored_before_it_counts_as_committed():
+    backend = FaultyBackend()
+    async with one_after_another(backend) as (first, second, ran):
+        winner = first.enqueue(ran.append, "first", idempotency_key="k")
+        await first.committed(winner)
+        loser = second.enqueue(ran.append, "second", idempotency_key="k")
+        await second.committed(loser)
+        stored = to_record(await backend.get(loser))
+        assert (stored.status, stored.reason, stored.duplicate_of) == ("cancelled", "duplicate", winner)
+    assert ran == ["first"]
+
+
+async def test_a_task_that_lost_its_key_and_cannot_be_stored_is_not_committed():
+    backend = FaultyBackend()
+    async with one_after_another(backend) as (first, second, ran):
+        winner = first.enqueue(ran.append, "first", idempotency_key="k")
+        await first.drain()
+        commit = backend.commit
+
+        async def commit_once(changes):
+            outcomes = await commit(changes)
+            backend.down = True
+            return outcomes
+
+        backend.commit = commit_once
+        loser = second.enqueue(ran.append, "second", idempotency_key="k")
+        with pytest.raises(CommitError):
+            await second.committed(loser)
+        backend.down, backend.commit = False, commit
+    stored = to_record(await backend.get(loser))
+    assert (stored.status, stored.duplicate_of) == ("cancelled", winner)
+    assert ran == ["first"]
