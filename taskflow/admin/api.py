@@ -37,28 +37,36 @@ __all__ = ["Api"]
 TaskId = Annotated[str, Path(description="the id that `add_task` returned", max_length=200)]
 
 
+NO_NUL = r"^[^\x00]*$"  # no database takes it in a text
+CURSOR = r"^([0-9]{1,17}-[^\x00]+)?$"
+
+
 def task_query(
     status: Annotated[list[TaskStatus] | None, Query(description="any of these states")] = None,
-    func_name: Annotated[str | None, Query(description="exactly this registered name")] = None,
-    tag: Annotated[str | None, Query(description="`key=value`, or `key` for any value")] = None,
+    func_name: Annotated[str, Query(pattern=NO_NUL, description="exactly this registered name")] = "",
+    tag: Annotated[str, Query(pattern=NO_NUL, description="`key=value`, or `key` for any value")] = "",
     since: Annotated[AwareDatetime | None, Query(description="enqueued at this moment or later")] = None,
     until: Annotated[AwareDatetime | None, Query(description="enqueued before this moment")] = None,
-    q: Annotated[str | None, Query(description="text to find in the name, id, tags or error")] = None,
+    q: Annotated[str, Query(pattern=NO_NUL, description="text to find in the name, id, tags or error")] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
-    cursor: Annotated[str | None, Query(description="from the `Link` header of the page before")] = None,
+    cursor: Annotated[str, Query(pattern=CURSOR, description="from the `Link` of the page before")] = "",
 ) -> TaskQuery:
-    """The query parameters of a listing. Every filter that is given must hold; an empty one is not given."""
+    """The query parameters of a listing. Every filter that is given must hold; a blank one is not given."""
     with answered():
         return TaskQuery(
             status=status or (),
-            func_name=func_name or None,
-            tag=tag or None,
+            func_name=_given(func_name),
+            tag=_given(tag),
             since=since,
             until=until,
-            q=q or None,
+            q=_given(q),
             limit=limit,
             after=Cursor.parse(cursor) if cursor else None,
         )
+
+
+def _given(text: str) -> str | None:
+    return text if text.strip() else None
 
 
 class Api:
