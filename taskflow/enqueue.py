@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from taskflow.arguments import ArgumentKeeper
+from taskflow.checks import check_storable
 from taskflow.exceptions import CommitError, ConfigurationError, ManagerClosedError, PersistenceRequiredError
 from taskflow.execution import Execution, Executor
 from taskflow.journal import DurableTask, Journal
@@ -153,7 +154,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 def _checked_key(key: str) -> str:
     if not isinstance(key, str) or not key:
         raise ConfigurationError("idempotency_key", key, "must be text that is not empty")
-    return key
+    return check_storable("idempotency_key", key)
 
 
 def _checked_tags(tags: Mapping[str, str]) -> dict[str, str]:

@@ -31,12 +31,11 @@ from taskflow.query import MAX_PAGE, TaskQuery
 from taskflow.registry import TaskRegistry
 from taskflow.retry import Retrier
 from taskflow.shutdown import Shutdown
-from taskflow.snapshot import SnapshotScheduler
 from taskflow.store import TaskStore
 from taskflow.stream import EventStream
 
 if TYPE_CHECKING:
-    from cryptography.fernet import Fernet, MultiFernet
+    pass
 
 __all__ = ["TaskManager"]
 
@@ -128,54 +127,46 @@ class TaskManager:
             max_rescues=max_rescues,
         )
         check_seconds("merged_list_ttl", merged_list_ttl)
-        backend = _backend(snapshot_db, snapshot_backend)
-        if check_bool("requeue_pending", requeue_pending) and backend is None:
-            raise ConfigurationError("requeue_pending", True, "needs snapshot_db or snapshot_backend")
+        backend = _backend(snapshot_db, snapshot_backend, requeue_pending)
         self.dispatch = check_choice("dispatch", dispatch, ("request", "detached"))
         self._handle_signals = check_bool("handle_signals", handle_signals)
-        observers = _observer_list(loggers)
-        options = {
+        file_options = {
             "max_bytes": check_int("log_file_max_bytes", log_file_max_bytes, minimum=1),
             "backup_count": check_int("log_file_backup_count", log_file_backup_count, minimum=0),
             "mode": check_choice("log_file_mode", log_file_mode, ("rotate", "watched")),
             "log_lifecycle": check_bool("log_lifecycle", log_lifecycle),
         }
-        if log_file is not None:
-            _add_log_file(observers, log_file, options)
+        observers = _observers(loggers, log_file, file_options)
+        timeout = check_seconds("shutdown_timeout", shutdown_timeout)
 
+        # What the others need comes first.
         self.logger = LoggerChain(observers) if observers else None
-        self.fernet: Fernet | MultiFernet | None = None
-        if encrypt_args_key is not None:
-            self.fernet = make_fernet(encrypt_args_key)
+        self.fernet = None if encrypt_args_key is None else make_fernet(encrypt_args_key)
         self.registry = TaskRegistry()
         self.stream = EventStream(self.logger)
         self.store = TaskStore(max_history, self.stream)
-        slots, threads = SlotPool(max_concurrent_tasks), ThreadPool(max_sync_threads)
-        self.pools: tuple[Pool, ...] = (slots, threads)
-        self.executor = Executor(self.store, slots, threads)
+        slots, self._threads = SlotPool(max_concurrent_tasks), ThreadPool(max_sync_threads)
+        self.pools: tuple[Pool, ...] = (slots, self._threads)
+        self.executor = Executor(self.store, slots, self._threads)
         self.dispatcher = Dispatcher(self.executor)
         arguments = ArgumentKeeper(self.fernet, requeue=requeue_pending)
-        self._persistence: Persistence | None = None
-        self._scheduler: SnapshotScheduler | None = None
-        if backend is not None:
-            parts = EngineParts(self.stream, self.store, self.registry, arguments, self.dispatcher)
-            self._persistence = Persistence(backend, parts, persistence)
-            self._scheduler = self._persistence.scheduler
-        journal = None if self._persistence is None else self._persistence.journal
+        parts = EngineParts(self.stream, self.store, self.registry, arguments, self.dispatcher)
+        self._persistence = None if backend is None else Persistence(backend, parts, persistence)
+        kept = self._persistence
+        self._scheduler = None if kept is None else kept.scheduler
+        journal = None if kept is None else kept.journal
         self.enqueuer = Enqueuer(self.registry, self.store, self.executor, arguments, journal)
         self.history = History(self.store, backend, self._scheduler, merged_list_ttl)
         self._retrier = Retrier(
             self.registry, self.store, self.history, arguments, self.enqueuer, self.dispatcher
         )
 
-        timeout = check_seconds("shutdown_timeout", shutdown_timeout)
-        self._threads = threads
         self._shutdown = Shutdown(self.executor, self.dispatcher, self.enqueuer, timeout)
+        if self._persistence is not None:
+            self._shutdown.listen(self._persistence.stop_recovering)
         self._signals = lifecycle.SignalChain(self._on_signal)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Task[None] | None = None
-        if self._persistence is not None:
-            self._shutdown.listen(self._persistence.stop_recovering)
         if self.logger is not None:
             self.logger.watch(self)
 
@@ -432,34 +423,36 @@ class TaskManager:
             loop.call_soon_threadsafe(self._shutdown.begin)
 
 
-def _backend(path: str | None, backend: SnapshotBackend | None) -> SnapshotBackend | None:
+def _backend(
+    path: str | None, backend: SnapshotBackend | None, requeue_pending: bool
+) -> SnapshotBackend | None:
     """The backend that keeps the tasks, if any; one that was made already takes precedence."""
-    if backend is not None:
-        if not isinstance(backend, SnapshotBackend):
-            raise ConfigurationError("snapshot_backend", backend, "must be a SnapshotBackend")
-        return backend
-    if path is None:
-        return None
-    try:
-        return SqliteBackend(path)
-    except ConfigurationError as error:
-        raise ConfigurationError("snapshot_db", error.value, error.allowed) from error
+    if backend is not None and not isinstance(backend, SnapshotBackend):
+        raise ConfigurationError("snapshot_backend", backend, "must be a SnapshotBackend")
+    if backend is None and path is not None:
+        try:
+            backend = SqliteBackend(path)
+        except ConfigurationError as error:
+            raise ConfigurationError("snapshot_db", error.value, error.allowed) from error
+    if check_bool("requeue_pending", requeue_pending) and backend is None:
+        raise ConfigurationError("requeue_pending", requeue_pending, "needs snapshot_db or snapshot_backend")
+    return backend
 
 
-def _observer_list(loggers: list[TaskObserver] | None) -> list[TaskObserver]:
-    if loggers is None:
-        return []
-    if not isinstance(loggers, list | tuple):
+def _observers(
+    loggers: list[TaskObserver] | None, log_file: str | None, file_options: dict[str, Any]
+) -> list[TaskObserver]:
+    """The observers, with a `FileLogger` for ``log_file`` unless there is one for the same path."""
+    if loggers is not None and not isinstance(loggers, list | tuple):
         raise ConfigurationError("loggers", loggers, "must be a list of TaskObserver instances")
-    return list(loggers)
-
-
-def _add_log_file(observers: list[TaskObserver], log_file: str, options: dict[str, Any]) -> None:
-    """Add a `FileLogger`, unless there is one for the same resolved path."""
+    observers = list(loggers or ())
+    if log_file is None:
+        return observers
     try:
         path = resolve_path(log_file)
         if not any(isinstance(observer, FileLogger) and observer.path == path for observer in observers):
-            observers.append(FileLogger(log_file, **options))
+            observers.append(FileLogger(log_file, **file_options))
     except ConfigurationError as error:
         parameter = "log_file" if error.parameter == "path" else f"log_file_{error.parameter}"
         raise ConfigurationError(parameter, error.value, error.allowed) from error
+    return observers

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from taskflow.checks import check_bool, check_int, check_seconds, check_text
+from taskflow.checks import check_bool, check_int, check_seconds, check_storable, check_text
 from taskflow.clock import utcnow
 
 __all__ = ["TERMINAL", "TRANSITIONS", "FailedAttempt", "TaskConfig", "TaskRecord", "TaskStatus"]
@@ -85,7 +85,7 @@ class TaskConfig:
         check_bool("persist", self.persist)
         check_bool("requeue_on_interrupt", self.requeue_on_interrupt)
         if self.name is not None:
-            check_text("name", self.name)
+            check_storable("name", check_text("name", self.name))
 
     def retry_delay(self, retry: int) -> float:
         """Seconds to wait before retry number ``retry`` (0 for the first): ``delay * backoff**retry``."""

@@ -60,7 +60,7 @@ class Cursor:
         created, found, task_id = text.partition("-")
         if not (found and task_id and created.isascii() and created.isdigit() and len(created) < 18):
             raise ConfigurationError("cursor", text, "must be one that a former page gave")
-        return cls(int(created), task_id)
+        return cls(int(created), check_storable("cursor", task_id))
 
     def __str__(self) -> str:
         return f"{self.created}-{self.task_id}"

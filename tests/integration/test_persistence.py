@@ -340,13 +340,16 @@ async def test_a_task_in_whose_middle_three_processes_died_is_poison():
 
 async def test_what_an_instance_does_after_its_lease_ran_out_does_not_count():
     backend = MemoryBackend()
-    async with Instance(backend) as late, Instance(backend) as other:
+    late, other = Instance(backend, heartbeat_interval=60, lease_timeout=120), Instance(backend)
+    async with late, other:
         work = late.task(persist=True, requeue_on_interrupt=True)
         other.task(persist=True, requeue_on_interrupt=True)
         task_id = late.manager.enqueue(work)
         await until(lambda: late.ran)
 
-        backend._leases.clear()  # its heartbeat did not come in time
+        owner = backend._rows[task_id].owner
+        assert owner is not None
+        backend._leases[owner] = 0.0  # its heartbeat did not come in time
         await until(lambda: other.ran)
         late.go.set()
         await until(lambda: late.story(task_id)[-1][0] in ("success", "interrupted"))

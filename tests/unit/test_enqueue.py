@@ -178,10 +178,10 @@ def test_wrong_tags_are_refused(tags: Any):
     assert 0 == len(manager.store)
 
 
-@pytest.mark.parametrize("key", ["", 5, b"key", ["key"]])
+@pytest.mark.parametrize("key", ["", 5, b"key", ["key"], "a\0b", "\ud800"])
 def test_a_wrong_idempotency_key_is_refused(key: Any):
     manager = TaskManager()
-    with pytest.raises(ConfigurationError, match=r"^idempotency_key=.*must be text that is not empty"):
+    with pytest.raises(ConfigurationError, match=r"^idempotency_key=.*must be text"):
         ManagedBackgroundTasks(manager).add_task(work, idempotency_key=key)
 
     assert 0 == len(manager.store)
