@@ -74,13 +74,18 @@ class Sessions:
             signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
         )
 
+    @property
+    def ended(self) -> int:
+        """How many sessions are remembered because they were ended before their time."""
+        return len(self._ended)
+
     def issue(self, username: str) -> str:
         """A token that proves a login."""
         return self._serializer.dumps([username, secrets.token_hex(16)])
 
     def read(self, token: str | None) -> Session | None:
         """The session of a token; ``None`` if it is forged, damaged, expired or logged out."""
-        if not token:
+        if not token or not token.isascii():
             return None
         try:
             (username, session_id), issued = self._serializer.loads(token, return_timestamp=True)

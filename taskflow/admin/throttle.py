@@ -29,6 +29,9 @@ class Throttle:
         self._clock = clock
         self._attempts: deque[tuple[float, Hashable]] = deque()
 
+    def __len__(self) -> int:
+        return len(self._attempts)
+
     def wait(self, key: Hashable) -> float:
         """Seconds until there may be another attempt; 0 if now, and then it counts."""
         now = self._clock()
