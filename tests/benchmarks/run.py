@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import http, memory, metrics, throughput, tracing
+from tests.benchmarks import dashboard, http, memory, metrics, throughput, tracing
 from tests.benchmarks.table import machine
 
 BENCHMARKS = {
@@ -16,6 +16,7 @@ BENCHMARKS = {
     "http": http.run,
     "memory": memory.run,
     "metrics": metrics.run,
+    "dashboard": dashboard.run,
     "tracing": tracing.run,
 }
 
