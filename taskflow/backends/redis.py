@@ -33,7 +33,7 @@ PART = 250
 LOOKS = 2_000
 """Rows that one call of a script looks at: Redis does nothing else meanwhile, for some milliseconds."""
 
-DELETIONS = 500
+DELETIONS = 250
 """Rows that one call of a script deletes, for the same reason."""
 
 INSTALL = 'needs the "redis" package: pip install "fastapi-taskflow[redis]"'

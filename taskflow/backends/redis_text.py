@@ -12,6 +12,8 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias
 
+from pydantic_core import PydanticSerializationError, to_json
+
 from taskflow.backend import FIXED
 from taskflow.exceptions import BackendFormatError
 from taskflow.models import TaskStatus
@@ -35,9 +37,13 @@ BYTES = ("utf-8", "surrogateescape")
 Value: TypeAlias = str | Literal[False]
 
 
-def _labels(values: tuple[str, ...]) -> str:
+def _flag(value: bool) -> Value:
+    return "1" if value else False
+
+
+def _labels(values: tuple[str, ...]) -> Value:
     # No label holds a NUL: with one on either side, each can be found in the text.
-    return "\0".join(("", *values, ""))
+    return "\0".join(("", *values, "")) if values else False
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -52,15 +58,7 @@ def _payload(text: str) -> bytes:
     return text.encode(*BYTES)
 
 
-def _flag(_: object) -> str:
-    return "1"
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-CONVERSIONS: Final[dict[str, tuple[Callable[[Any], str], Callable[[str], Any]]]] = {
+CONVERSIONS: Final[dict[str, tuple[Callable[[Any], Value], Callable[[str], Any]]]] = {
     "status": (str, TaskStatus),
     "created": (str, int),
     "ended": (str, int),
@@ -75,7 +73,9 @@ CONVERSIONS: Final[dict[str, tuple[Callable[[Any], str], Callable[[str], Any]]]]
 EMPTY: Final[dict[str, Any]] = {"durable": False, "labels": (), "encrypted": False}
 """What ``False`` stands for; otherwise ``None``."""
 
-READ = [(name, CONVERSIONS.get(name, (_same, _same))[1], EMPTY.get(name)) for name in (*PLACE, *OTHERS)]
+AS_IT_IS: Final = (None, str)
+
+READ = [(name, CONVERSIONS.get(name, AS_IT_IS)[1], EMPTY.get(name)) for name in (*PLACE, *OTHERS)]
 
 
 class _Fields:
@@ -83,14 +83,11 @@ class _Fields:
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self._get = attrgetter(*names)
-        self._write = [CONVERSIONS.get(name, (_same, _same))[0] for name in names]
+        self._write = [CONVERSIONS.get(name, AS_IT_IS)[0] for name in names]
 
     def __call__(self, row: TaskRow) -> list[Value]:
         pairs = zip(self._write, self._get(row), strict=True)
-        return [
-            False if value is None or value is False or value == () else write(value)
-            for write, value in pairs
-        ]
+        return [False if value is None else write(value) if write else value for write, value in pairs]
 
 
 _place, _others, _changed = _Fields(PLACE), _Fields(OTHERS), _Fields(CHANGED)
@@ -108,7 +105,10 @@ def as_update(row: TaskRow) -> tuple[str, list[Value], dict[str, Value]]:
 
 def as_json(value: Any) -> bytes:
     """What a script decodes."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(*BYTES)
+    try:
+        return to_json(value)
+    except PydanticSerializationError:  # a payload that is not UTF-8; for all others this is faster
+        return json.dumps(value, ensure_ascii=False).encode(*BYTES)
 
 
 def read_rows(text: bytes) -> list[TaskRow]:

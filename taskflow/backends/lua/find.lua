@@ -2,8 +2,7 @@
 -- (created, id); the least `created`; how many rows to give, and to look at; JSON object of filters.
 -- Returns the rows, and the place that it came to unless there is no more.
 
-local listing, since = prefix .. ARGV[1], ARGV[4]
-local wanted, looks = tonumber(ARGV[5]), tonumber(ARGV[6])
+local name, since, wanted, looks = ARGV[1], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local filters = cjson.decode(ARGV[7])
 
 local function has(values, wanted_value)
@@ -15,40 +14,60 @@ local function has(values, wanted_value)
   return false
 end
 
-local function has_label(labels, tag)
-  return labels:find('\0' .. tag .. '\0', 1, true) or labels:find('\0' .. tag .. '=', 1, true)
+-- What the listing itself says is not asked of its rows.
+if filters.status and has(filters.status, name) then
+  filters.status = nil
+elseif filters.func_name and name == 'name:' .. filters.func_name then
+  filters.func_name = nil
+end
+
+local questions = {}
+if filters.status or filters.func_name then
+  questions.place = function(place)
+    local row = cjson.decode(place)
+    return (not filters.status or has(filters.status, row[STATUS]))
+      and (not filters.func_name or filters.func_name == row[FUNC_NAME])
+  end
+end
+if filters.tag then
+  questions.labels = function(labels)
+    return labels:find('\0' .. filters.tag .. '\0', 1, true) or labels:find('\0' .. filters.tag .. '=', 1, true)
+  end
+end
+if filters.q then
+  questions.search = function(search)
+    return search:find(filters.q, 1, true)
+  end
 end
 
 local function matches(id)
-  local place, labels, search = unpack(redis.call('HMGET', row_key(id), 'place', 'labels', 'search'))
-  if not place then
-    return false
+  for field, holds in pairs(questions) do
+    local value = redis.call('HGET', row_key(id), field)
+    if not value or not holds(value) then
+      return false
+    end
   end
-  local row = (filters.status or filters.func_name) and cjson.decode(place)
-  return (not filters.status or has(filters.status, row[STATUS]))
-    and (not filters.func_name or filters.func_name == row[FUNC_NAME])
-    and (not filters.tag or (labels and has_label(labels, filters.tag)))
-    and (not filters.q or (search and search:find(filters.q, 1, true)))
+  return true
 end
 
+local listing = prefix .. name
 local first = at_or_above(listing, ARGV[2], ARGV[3])
 local past = redis.call('ZCOUNT', listing, since, '+inf')
 local stop = math.min(past, first + looks)
-if first >= stop then
-  return {'[]'}
-end
-local entries = redis.call('ZREVRANGE', listing, first, stop - 1, 'WITHSCORES')
-local all, found = next(filters) == nil, {}
-for i = 1, #entries, 2 do
-  local id, created = entries[i], entries[i + 1]
-  if all or matches(id) then
-    found[#found + 1] = id
-    if #found == wanted then
-      return {as_json(found), created, id}
+local found, id, created = {}, nil, nil
+while first < stop and #found < wanted do
+  local entries = redis.call('ZREVRANGE', listing, first, math.min(first + wanted, stop) - 1, 'WITHSCORES')
+  for i = 1, #entries, 2 do
+    id, created, first = entries[i], entries[i + 1], first + 1
+    if matches(id) then
+      found[#found + 1] = id
+      if #found == wanted then
+        break
+      end
     end
   end
 end
-if stop == past then
-  return {as_json(found)}
+if first < past then
+  return {as_json(found), created, id}
 end
-return {as_json(found), entries[#entries], entries[#entries - 1]}
+return {as_json(found)}

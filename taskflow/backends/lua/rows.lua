@@ -36,10 +36,10 @@ end
 local function as_json(ids)
   local rows = {}
   for _, id in ipairs(ids) do
-    local place, values = redis.call('HGET', row_key(id), 'place'), nil
+    local values = redis.call('HMGET', row_key(id), 'place', unpack(others))
+    local place = values[1]
     if place then -- else the server has evicted it
-      values = redis.call('HMGET', row_key(id), unpack(others))
-      table.insert(values, 1, id)
+      values[1] = id
       rows[#rows + 1] = '[' .. place .. ',' .. cjson.encode(values) .. ']'
     end
   end
@@ -70,6 +70,25 @@ local listings = {
   end,
 }
 
+-- Sorted sets are changed by one call for many ids: a call for each costs several times as much.
+local waiting = {ZADD = {}, ZREM = {}}
+
+local function flush(command, key)
+  redis.call(command, key, unpack(waiting[command][key]))
+  waiting[command][key] = nil
+end
+
+local function later(command, key, ...)
+  local arguments = waiting[command][key] or {}
+  waiting[command][key] = arguments
+  for _, argument in ipairs({...}) do
+    arguments[#arguments + 1] = argument
+  end
+  if #arguments > 1000 then -- Lua passes some thousands at most
+    flush(command, key)
+  end
+end
+
 local function list(id, old, new)
   for _, listing in ipairs(listings) do
     local before, from, after, to
@@ -79,13 +98,11 @@ local function list(id, old, new)
     if new then
       after, to = listing(new)
     end
-    if before ~= after or from ~= to then
-      if before then
-        redis.call('ZREM', before, id)
-      end
-      if after then
-        redis.call('ZADD', after, to, id)
-      end
+    if before and before ~= after then
+      later('ZREM', before, id)
+    end
+    if after and (before ~= after or from ~= to) then
+      later('ZADD', after, to, id)
     end
   end
 end
@@ -126,6 +143,11 @@ end
 
 -- Every script that calls `put` or `delete` ends with this.
 local function settle()
+  for command, keys in pairs(waiting) do
+    for key in pairs(keys) do
+      flush(command, key)
+    end
+  end
   for status, sum in pairs(sums) do
     for name, value in pairs(sum) do
       if value ~= 0 then
