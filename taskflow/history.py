@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import heapq
+import operator
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterable
@@ -84,14 +85,14 @@ class History:
 
     async def page(self, query: TaskQuery) -> Page:
         """The records asked for, newest first, and where the next page begins."""
-        memory = self._memory()
+        memory = await self._memory()
         wanted = query.limit + 1  # one more tells whether there is another page
-        records = [
-            record async for part in _sliced(memory.values()) for record in part if query.matches(record)
-        ]
+        records: list[TaskRecord] = []
+        async for part in _sliced(memory.values()):
+            records = _newest(wanted, [*records, *filter(query.matches, part)])
         if self._backend is not None:
-            records += [record async for record in self._stored(self._backend, query, memory, wanted)]
-        records = heapq.nlargest(wanted, records, key=Cursor.of)
+            stored = [record async for record in self._stored(self._backend, query, memory, wanted)]
+            records = _newest(wanted, records + stored)
         if len(records) < wanted:
             return Page(records, None)
         return Page(records[:-1], Cursor.of(records[-2]))
@@ -103,14 +104,17 @@ class History:
         await self._unsaved.flush()
         return await self._cache.get("totals", self._backend.count)
 
-    def _memory(self) -> dict[str, TaskRecord]:
+    async def _memory(self) -> dict[str, TaskRecord]:
         unsaved = () if self._unsaved is None else self._unsaved.unsaved()
-        return {record.task_id: record for records in (unsaved, self._store.list()) for record in records}
+        memory: dict[str, TaskRecord] = {}
+        async for part in _sliced([*unsaved, *self._store.list()]):
+            memory |= {record.task_id: record for record in part}
+        return memory
 
     async def _memory_totals(self) -> dict[TaskStatus, StatusTotal]:
         counts: dict[TaskStatus, int] = defaultdict(int)
         durations: dict[TaskStatus, list[float]] = defaultdict(list)
-        async for part in _sliced(self._memory().values()):
+        async for part in _sliced((await self._memory()).values()):
             for record in part:
                 counts[record.status] += 1
                 if record.duration is not None:
@@ -134,6 +138,11 @@ class History:
             if wanted <= 0 or len(rows) < part.limit:
                 return
             part = query.following(rows[-1].cursor, part.limit)
+
+
+def _newest(count: int, records: Iterable[TaskRecord]) -> list[TaskRecord]:
+    """The records that come first in the listing; the order of `Cursor`, without making one for each."""
+    return heapq.nlargest(count, records, key=operator.attrgetter("created_at", "task_id"))
 
 
 async def _sliced(records: Iterable[TaskRecord]) -> AsyncIterator[list[TaskRecord]]:
