@@ -90,13 +90,14 @@ class Enqueuer:
             record.tags = _checked_tags(tags)
         self._arguments.keep(record, entry, args, kwargs)
         resumable = self._arguments.revivable(entry)
-        holder = self._store.add(record, remember=resumable)
-        if holder is not record:
+        durable = self._journal.open(record) if record.durable and self._journal is not None else None
+        if (holder := self._add(record, durable, remember=resumable)) is not record:
             return holder.task_id, None
         execution = Execution(entry, record, args, kwargs, contextvars.copy_context(), resumable=resumable)
+        execution.durable = durable
         self._executor.admit(execution)
-        if record.durable:
-            self._write_ahead(execution)
+        if durable is not None:
+            durable.write_ahead()  # now that it can be refused on the spot
         if self.closed:  # by another thread, meanwhile: nobody would drive it
             self._executor.interrupt(execution)
             raise ManagerClosedError
@@ -120,11 +121,17 @@ class Enqueuer:
         if record is not None and record.reason == "not_dispatched" and record.error is not None:
             raise CommitError(task_id, record.error)
 
-    def _write_ahead(self, execution: Execution) -> None:
-        assert self._journal is not None  # checked before anything was made
-        # First known to be durable, then written: the write may be refused on the spot.
-        execution.durable = self._journal.open(execution.record)
-        self._journal.write_ahead(execution.durable)
+    def _add(self, record: TaskRecord, durable: DurableTask | None, *, remember: bool) -> TaskRecord:
+        """The record; or the one that holds its idempotency key."""
+        # Others may find the record by its key as soon as it is in the store: what is to be stored must
+        # be known by then, so that their promise waits for it as well.
+        added = None
+        try:
+            added = self._store.add(record, remember=remember)
+        finally:
+            if durable is not None and added is not record:
+                durable.discard()
+        return added
 
 
 _octets: deque[bytes] = deque()

@@ -65,7 +65,15 @@ class DurableTask:
     def open(self) -> bool:
         """Whether something is on its way that decides whether the task is ours to run."""
         undecided = self.refused is None or self.holder is not None  # that it is a duplicate is stored, too
-        return self.queued > 0 and undecided and not self.lost
+        return (self.status is None or self.queued > 0) and undecided and not self.lost
+
+    def write_ahead(self) -> None:
+        """Store it; refused at once while the backend is known to be away."""
+        self._journal.write_ahead(self)
+
+    def discard(self) -> None:
+        """Forget it: it is not to be stored."""
+        self._journal.discard(self)
 
     async def settled(self) -> bool:
         """Wait until the backend has everything that was queued: whether the task is ours to run."""
@@ -156,9 +164,19 @@ class Journal:
     # What the engine tells it, from any thread
 
     def open(self, record: TaskRecord) -> DurableTask:
-        """Take note of a new task, which `write_ahead` will store."""
-        task = self._tasks[record.task_id] = DurableTask(self, record)
+        """Take note of a new task, which `write_ahead` will store: whoever finds it until then can wait.
+
+        Raises:
+            ValueError: there is a task with this id.
+        """
+        task = self._tasks.setdefault(record.task_id, DurableTask(self, record))
+        if task.record is not record:
+            raise ValueError(f"there is a task with id {record.task_id!r} already")
         return task
+
+    def discard(self, task: DurableTask) -> None:
+        """Forget a new task that will not be written ahead."""
+        self._tasks.pop(task.record.task_id, None)
 
     def adopt(self, record: TaskRecord, status: TaskStatus) -> DurableTask:
         """Take note of a task that was taken over, and that the backend has in the state ``status``."""
@@ -173,6 +191,7 @@ class Journal:
         """Store a new task; refused at once while the backend is known to be away."""
         if self._down is not None:
             self._refuse(task, self._down)
+            self._soon(task.wake)
         else:
             self._put(task)
 
@@ -181,7 +200,8 @@ class Journal:
         task = self._tasks.get(record.task_id)
         if task is None or task.lost or (task.refused is not None and not task.sent):
             return False
-        if record.status is not task.status:
+        coming = task.status is None and task.refused is None  # its write_ahead
+        if record.status is not task.status and not coming:
             self._put(task)
         return True
 
@@ -198,14 +218,15 @@ class Journal:
             self._queue.append(Entry(task, row, task.status, released))
             task.status = row.status
             task.queued += 1
-        self._notify()
+        self._soon(self._work.set)
 
-    def _notify(self) -> None:
+    def _soon(self, call: Callable[[], None]) -> None:
+        """Call something on the journal's loop, if it has one; from any thread."""
         loop = self._loop
-        if loop is running_loop():
-            self._work.set()
+        if loop is not None and loop is running_loop():
+            call()
         elif loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._work.set)
+            loop.call_soon_threadsafe(call)
 
     @property
     def backlog(self) -> int:
@@ -313,9 +334,8 @@ class Journal:
     def _settle(self, entry: Entry, outcome: Outcome) -> None:
         task = entry.task
         if not outcome.applied and entry.expected is None:
-            task.sent = (
-                outcome.holder != entry.row.task_id
-            )  # a row of its own will say that it is a duplicate
+            # That it lost its key goes into a row of its own; there is none to be had with a taken id.
+            task.sent = outcome.holder != entry.row.task_id
             task.status = None
             self._refuse(task, f"task {outcome.holder} was there first", outcome.holder)
         elif not outcome.applied and not task.lost:

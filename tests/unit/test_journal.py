@@ -1,11 +1,12 @@
 """Durable tasks on their way to a backend that answers when the test lets it."""
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
 
-from taskflow import CommitError, TaskManager
+from taskflow import CommitError, LifecycleEvent, TaskManager, TaskObserver
 from taskflow.instance import Instance
 from taskflow.journal import Journal
 from taskflow.rows import to_record
@@ -83,3 +84,60 @@ async def test_a_task_that_lost_its_key_and_cannot_be_stored_is_not_committed():
     stored = to_record(await backend.get(loser))
     assert (stored.status, stored.duplicate_of) == ("cancelled", winner)
     assert ran == ["first"]
+
+
+class Slow(TaskObserver):
+    """Takes its time with the next event once ``told`` is cleared."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told, self.go = threading.Event(), threading.Event()
+        self.told.set()
+
+    def on_lifecycle(self, event: LifecycleEvent) -> None:
+        if not self.told.is_set():
+            self.told.set()
+            self.go.wait(PATIENCE)
+
+
+@pytest.fixture
+async def found():
+    """A backend, what finds a task by its key while it is enqueued and commits are held up, and the journal."""
+    backend, slow = FaultyBackend(), Slow()
+    manager = TaskManager(snapshot_backend=backend, loggers=[slow])
+    manager.task(persist=True, name="work")(work := lambda: None)
+
+    @asynccontextmanager
+    async def find():
+        backend.gate.clear()
+        slow.told.clear()
+        first = asyncio.create_task(asyncio.to_thread(manager.enqueue, work, idempotency_key="k"))
+        await asyncio.to_thread(slow.told.wait, PATIENCE)
+        task_id = manager.enqueue(work, idempotency_key="k")
+        committed = asyncio.create_task(manager.committed(task_id))
+        await asyncio.sleep(0)
+        slow.go.set()
+        assert await first == task_id
+        yield task_id, committed
+        backend.gate.set()
+
+    async with manager:
+        yield backend, find, manager._persistence.journal
+
+
+async def test_who_finds_a_task_by_its_key_while_it_is_enqueued_waits_until_it_is_stored(found):
+    backend, find, _ = found
+    async with find() as (task_id, committed):
+        assert not committed.done()
+        backend.gate.set()
+        await committed
+        assert await backend.get(task_id) is not None
+
+
+async def test_who_finds_a_task_by_its_key_that_cannot_be_stored_is_told_so(found):
+    _, find, journal = found
+    journal.suspend("it is away")
+    async with find() as (_, committed):
+        with pytest.raises(CommitError):
+            await committed
+    journal.resume()
