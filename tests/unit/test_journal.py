@@ -102,7 +102,7 @@ class Slow(TaskObserver):
 
 @pytest.fixture
 async def found():
-    """A backend, what finds a task by its key while it is enqueued and commits are held up, and the journal."""
+    """A backend, what finds a task by its key while that is enqueued and commits wait, and the journal."""
     backend, slow = FaultyBackend(), Slow()
     manager = TaskManager(snapshot_backend=backend, loggers=[slow])
     manager.task(persist=True, name="work")(work := lambda: None)
