@@ -128,9 +128,8 @@ class BulkRetry {
 function question(filter) {
   const conditions = describe(filter);
   return [
-    h("p", {}, `Every task that is ${filter.status.join(" or ")}`, conditions.length > 0 && " and matches", conditions.length === 0 && " runs again."),
+    h("p", {}, `Every ${filter.status.join(" or ")} task runs again${conditions.length ? " that matches all of this:" : "."}`),
     conditions.length > 0 && h("ul", { class: "conditions" }, conditions.map((each) => h("li", {}, each))),
-    conditions.length > 0 && h("p", {}, "runs again."),
     h("p", { class: "muted" }, "Each becomes a new task with the same arguments. One that was retried before is left alone."),
   ];
 }

@@ -23,12 +23,14 @@ import { Toolbar } from "./toolbar.js";
 const place = (id) => document.getElementById(id);
 const title = document.title;
 
+const PATIENCE = 1_000; // milliseconds to wait for the stream before anything is read; it may never come
+
 let { filter } = read();
 
 const states = new States(place("states"), toggleState);
 const functions = new Functions(place("functions"), (name) => setFilter({ ...filter, func_name: filter.func_name === name ? "" : name }));
 const pools = new Pools(place("pools"));
-const health = new Health(place("health"));
+const health = new Health(place("health"), place("trouble"));
 const toolbar = new Toolbar(place("filters"), setFilter);
 const tasks = new Tasks(filter, { open, clear: () => setFilter(NONE), addressOf: (id) => addressOf(filter, id), seen: (names) => toolbar.names(names) });
 const detail = new Detail(place("detail"), { show: open, leave, addressOf: (id) => addressOf(filter, id) });
@@ -42,13 +44,13 @@ const stream = new Stream("", {
     hasBeen(numbers.now);
     showOverview(numbers);
   },
-  reset: () => {
-    tasks.reload();
-    detail.refresh();
-    loadOverview();
+  reset: readAll,
+  state: (state, error) => {
+    connection.show(state, error);
+    if (state === "live") tasks.recover();
   },
-  state: (state, error) => connection.show(state, error),
 });
+const impatience = setTimeout(readAll, PATIENCE);
 
 function showOverview(numbers) {
   [states, functions, pools, health].forEach((part) => part.show(numbers));
@@ -56,13 +58,17 @@ function showOverview(numbers) {
   toolbar.names(numbers.tasks.map((task) => task.func_name));
 }
 
-// If it cannot be had, the stream is lost too and says so.
-function loadOverview() {
-  const show = (numbers) => {
-    synchronise(numbers.now);
-    showOverview(numbers);
-  };
-  overview().then(show, () => {});
+// If the overview cannot be had, the stream is lost too and says so.
+function readAll() {
+  clearTimeout(impatience);
+  tasks.reload();
+  detail.refresh();
+  overview().then(showFresh, () => {});
+}
+
+function showFresh(numbers) {
+  synchronise(numbers.now);
+  showOverview(numbers);
 }
 
 function showFilter() {
@@ -140,5 +146,4 @@ place("help").addEventListener("click", showHelp);
 place("account").hidden = !hasLogin;
 start();
 showFilter();
-loadOverview();
 if (read().taskId !== null) showTask(read().taskId);

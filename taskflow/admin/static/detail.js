@@ -56,9 +56,10 @@ export class Detail {
     setAttribute(this.#element, "aria-busy", "true");
     this.#element.hidden = false;
     document.body.classList.add("with-detail");
+    cover(narrow.matches);
     this.#parts.title.focus({ preventScroll: true });
-    this.#follow(taskId);
     this.#read();
+    this.#follow(taskId);
   }
 
   /** Close the panel. */
@@ -69,6 +70,7 @@ export class Detail {
     fill(this.#element);
     this.#element.hidden = true;
     document.body.classList.remove("with-detail");
+    cover(false);
   }
 
   /** Read the task again, if one is open. */
@@ -76,7 +78,7 @@ export class Detail {
     if (this.#taskId !== null) this.#read();
   }
 
-  // Opened before the record is read: what happens in between comes from both, and is shown once.
+  // Its first `reset` reads the task again: what happens from then on comes from both, and is shown once.
   #follow(taskId) {
     this.#stream = new Stream(`task_id=${encodeURIComponent(taskId)}`, {
       task: () => this.#read(),
@@ -150,8 +152,16 @@ export class Detail {
     setAttribute(this.#element, "aria-busy", "false");
     const again = h("button", { type: "button", on: { click: () => this.#read() } }, "Try again");
     const found = error.status !== 404;
+    if (!found) this.#stop();
     fill(this.#parts.content, h("div", { class: "message" }, h("p", {}, found ? error.message : "There is no such task. It may have been too old to be kept."), found && again));
   }
+}
+
+// On a phone the panel is all that there is: nothing behind it may get the focus.
+const narrow = matchMedia("(max-width: 620px)");
+
+function cover(covered) {
+  document.querySelectorAll("main, .masthead, .skip").forEach((element) => { element.inert = covered; });
 }
 
 function parts(leave) {

@@ -7,13 +7,16 @@ import { fill, h } from "./dom.js";
 import { count } from "./format.js";
 import { icon } from "./icons.js";
 
-/** What is wrong, and how the observers keep up, in the given element. */
+/** What is wrong, and how the observers keep up, in the given elements. */
 export class Health {
   #element;
+  #banner;
   #shown = null;
 
-  constructor(element) {
+  /** `banner` tells of what keeps the manager from working wherever one looks. */
+  constructor(element, banner) {
     this.#element = element;
+    this.#banner = banner;
   }
 
   /** Show the state of an overview. */
@@ -24,6 +27,8 @@ export class Health {
     const lossy = observers.filter((observer) => observer.errors || observer.dropped);
     const table = observers.length ? observerTable(observers) : h("p", { class: "message small" }, "No observers are configured.");
     fill(this.#element, h("div", { class: "health" }, verdicts(health, lossy)), table);
+    fill(this.#banner, icon("warning"), h("span", {}, health.reasons.join("; ")));
+    this.#banner.hidden = health.ok;
     this.#element.setAttribute("aria-busy", "false");
   }
 }

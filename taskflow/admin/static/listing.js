@@ -10,7 +10,7 @@ import { compare, ofEvent, ofRecord } from "./rows.js";
 import { isFinished } from "./status.js";
 
 const PAGE = 100; // records
-const SURPLUS = 400; // rows that may be added on top of the pages until the first page is read again
+const SURPLUS = 400; // rows that may come on top of what was read until the oldest ones are given up
 
 /**
  * Attributes:
@@ -25,8 +25,8 @@ export class Listing {
   #filter;
   #rowOf = new Map();
   #held = new Set();
-  #meanwhile = []; // what the stream told while a first page was under way
-  #cursor = null;
+  #meanwhile = []; // what the stream told while a page was under way
+  #next = {}; // what asks for the following page
   #read = 0;
   #request = null;
   #changed;
@@ -59,27 +59,18 @@ export class Listing {
   }
 
   /** Read the first page again; what is shown stays until it is there. */
-  async reload() {
-    const request = this.#begin();
-    this.#meanwhile = [];
-    const found = await this.#fetch(request, null);
-    if (found === null) return;
-    this.#forget();
-    this.#add(found.records.map(ofRecord));
-    this.#settle(found.cursor);
-    const missed = this.#meanwhile.splice(0);
-    missed.forEach((event) => this.#apply(event));
-    this.#changed();
+  reload() {
+    return this.#turn({}, () => this.#forget());
   }
 
   /** Read the next page, unless one is under way or there is none. */
   async more() {
-    if (this.complete || this.#request !== null || this.state !== "ready") return;
-    const found = await this.#fetch(this.#begin(), this.#cursor);
-    if (found === null) return;
-    this.#add(found.records.map(ofRecord).filter((row) => !this.#rowOf.has(row.task_id)));
-    this.#settle(found.cursor);
-    this.#changed();
+    if (!this.complete && this.#request === null && this.state === "ready") await this.#turn(this.#next);
+  }
+
+  /** Whether something is being read. */
+  get isReading() {
+    return this.#request !== null;
   }
 
   /** Try what failed last once more. */
@@ -93,6 +84,17 @@ export class Listing {
   apply(event) {
     if (this.#request !== null) this.#meanwhile.push(event);
     this.#apply(event);
+    this.#changed();
+  }
+
+  async #turn(from, prepare = () => {}) {
+    const request = this.#begin();
+    const found = await this.#fetch(request, from);
+    if (found === null || request.signal.aborted) return;
+    prepare();
+    this.#add(found.records.map(ofRecord).filter((row) => !this.#rowOf.has(row.task_id)));
+    this.#settle(found.cursor);
+    this.#meanwhile.forEach((event) => this.#apply(event));
     this.#changed();
   }
 
@@ -115,11 +117,10 @@ export class Listing {
     if (this.#isBelow(row)) return;
     if (!this.#following()) {
       this.#held.add(row.task_id);
-    } else if (this.rows.length > this.#read + SURPLUS && this.#request === null) {
-      this.reload();
-    } else {
-      this.#insert(row);
+      return;
     }
+    this.#insert(row);
+    if (this.rows.length > this.#read + SURPLUS && this.#request === null) this.#cut();
   }
 
   // It will come with a later page.
@@ -131,6 +132,15 @@ export class Listing {
     const place = this.rows.findIndex((each) => compare(row, each) < 0);
     this.rows.splice(place < 0 ? this.rows.length : place, 0, row);
     this.#rowOf.set(row.task_id, row);
+  }
+
+  // Nobody reads the far end while the list follows what happens. Whoever goes there gets it again; rows
+  // of the same millisecond come twice then, and are told apart by their ids.
+  #cut() {
+    this.rows.splice(PAGE).forEach((row) => this.#rowOf.delete(row.task_id));
+    this.#read = PAGE;
+    this.#next = { until: new Date(this.rows.at(-1).created + 1).toISOString() };
+    this.complete = false;
   }
 
   #remove(row) {
@@ -153,15 +163,16 @@ export class Listing {
   #begin() {
     this.#request?.abort();
     this.#request = new AbortController();
+    this.#meanwhile = [];
     this.#changed();
     return this.#request;
   }
 
-  async #fetch(request, cursor) {
+  async #fetch(request, from) {
     if (this.rows.length === 0) this.state = "loading";
     const query = toQuery(this.#filter, now());
     query.set("limit", PAGE);
-    if (cursor !== null) query.set("cursor", cursor);
+    Object.entries(from).forEach(([name, value]) => query.set(name, value));
     try {
       return await page(query, request.signal);
     } catch (error) {
@@ -171,7 +182,7 @@ export class Listing {
   }
 
   #settle(cursor) {
-    this.#cursor = cursor;
+    this.#next = { cursor };
     this.complete = cursor === null;
     this.#request = null;
     this.state = "ready";

@@ -20,7 +20,8 @@ const LONGEST_WAIT = 15_000;
  *
  * @param {string} query e.g. `task_id=…`; empty for all changes.
  * @param {Object<string, function>} handlers by event name: each gets the message's data. `reset` must
- *   read everything again; `state` is told `connecting`, `live` or `lost` (with the error).
+ *   read everything: it comes with each start from nowhere, the first one too, as what happened before is
+ *   not told. `state` is told `connecting`, `live` or `lost` (with the error).
  */
 export class Stream {
   #address;
@@ -83,15 +84,22 @@ export class Stream {
     watch();
     const response = await fetch(this.#address, { headers, cache: "no-store", signal: connection.signal });
     if (!response.ok) throw await failure(response);
-    this.#failures = 0;
-    this.#handlers.state?.("live");
     const parse = parser((message) => this.#receive(message));
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const resumes = this.#position !== null;
+    // From its first words on the server keeps what happens for us; its headers come before that.
+    for (let part = await reader.read(), first = true; !part.done; part = await reader.read(), first = false) {
       watch();
+      if (first) this.#begin(resumes);
       parse(part.value);
     }
     throw new Error("the server ended the stream");
+  }
+
+  #begin(resumes) {
+    this.#failures = 0;
+    this.#handlers.state?.("live");
+    if (!resumes) this.#handlers.reset();
   }
 
   #receive({ id, event, data }) {

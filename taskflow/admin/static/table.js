@@ -72,7 +72,7 @@ export class Table {
   /** Mark the task that is open, or none (null). */
   mark(taskId) {
     this.#current = taskId;
-    this.#drawn.forEach((drawn, id) => setAttribute(drawn.element, "aria-current", id === taskId));
+    this.#drawn.forEach((drawn, id) => setAttribute(drawn.element, "aria-current", id === taskId && "true"));
   }
 
   /** Move the focus by so many rows from the row that has it, or that is open. */
@@ -152,7 +152,7 @@ export class Table {
 
   #drawOne(row, drawn) {
     if (drawn?.row === row && drawn.version === row.version) return drawn;
-    const element = drawn?.element ?? h("tr", { "data-id": row.task_id, "aria-current": row.task_id === this.#current });
+    const element = drawn?.element ?? h("tr", { "data-id": row.task_id, "aria-current": row.task_id === this.#current && "true" });
     element.classList.toggle("left", Boolean(row.left));
     const focused = element.contains(document.activeElement);
     fill(element, ...cells(row, this.#addressOf(row.task_id)));

@@ -55,7 +55,6 @@ export class Tasks {
     for (const name of ["scroll", "focusout", "pointerout"]) addEventListener(name, () => this.#catchUp(), { passive: true });
     measureToolbar();
     this.draw();
-    this.#listing.reload();
   }
 
   /** The table, for the keyboard. */
@@ -106,7 +105,12 @@ export class Tasks {
   }
 
   #catchUp() {
-    if (this.#listing.held && this.#follows) this.#listing.reload();
+    if (this.#listing.held && this.#follows && !this.#listing.isReading) this.#listing.reload();
+  }
+
+  /** Try again what could not be read. */
+  recover() {
+    if (this.#listing.state === "failed") this.#listing.again();
   }
 
   /** Draw soon, once, however often it is asked for. */
@@ -133,7 +137,7 @@ export class Tasks {
   #drawBulk() {
     const states = retryableStates(this.#listing.filter);
     const matching = states.reduce((sum, state) => sum + (this.#counts[state] ?? 0), 0);
-    this.#bulk.hidden = matching === 0;
+    this.#bulk.hidden = matching === 0 || this.#listing.rows.length === 0;
     setText(this.#bulk, `Retry ${states.join(", ")}…`);
   }
 
