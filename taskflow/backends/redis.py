@@ -30,7 +30,7 @@ LAYOUT: Final = 1
 PART = 250
 """Rows that are read at once: about two milliseconds of the event loop."""
 
-LOOKS = 2_000
+LOOKS = 1_000
 """Rows that one call of a script looks at: Redis does nothing else meanwhile, for some milliseconds."""
 
 DELETIONS = 250
