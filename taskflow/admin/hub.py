@@ -2,8 +2,7 @@
 
 ::
 
-    events, from any thread ──► Ring ──► a chunk per tick ──► each client's connection
-                                          one for all who keep up
+    events, from any thread ──► Ring ──► a chunk at each tick ──► the connections of a group of clients
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import itertools
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -27,7 +27,10 @@ __all__ = ["Hub"]
 logger = logging.getLogger("taskflow")
 
 TICK = 0.2
-"""Seconds between two looks at what has changed; the same moments for all clients."""
+"""Seconds between two looks at what has changed."""
+
+GROUPS = 8
+"""Clients look in groups, one after the other within a tick: sending to all at once would take long."""
 
 AFTER_RESET = 2.0
 """Seconds that a client is left alone after it was told to load everything again."""
@@ -71,12 +74,14 @@ class Hub:
         self._farewell: asyncio.TimerHandle | None = None
         self._watched: dict[str, list[Ring[Change]]] = {}
         self._clients: set[Client] = set()
+        self._phases = itertools.cycle(TICK * group / GROUPS for group in range(GROUPS))
         self._overviews = Overviews(glance, lambda: self._ring.end)
 
     async def follow(self, last_event_id: str | None = None) -> AsyncGenerator[bytes, None]:
         """Chunks with every task's changes and with overviews, until `close`."""
         self._subscribe()
-        with self._joined(Client(self._ring, last_event_id)) as client, self._overviews.wanted():
+        client = Client(self._ring, last_event_id, next(self._phases))
+        with self._joined(client), self._overviews.wanted():
             async for chunk in client.chunks(self._overviews):
                 yield chunk
 
@@ -86,7 +91,8 @@ class Hub:
         """Chunks with the changes and log lines of one task, until `close`."""
         self._subscribe()
         ring = _ring(TASK_RING_SIZE)
-        with self._watching(task_id, ring), self._joined(Client(ring, last_event_id)) as client:
+        client = Client(ring, last_event_id, next(self._phases))
+        with self._watching(task_id, ring), self._joined(client):
             async for chunk in client.chunks():
                 yield chunk
 
@@ -117,10 +123,10 @@ class Hub:
             ring.append(change)
 
     @contextlib.contextmanager
-    def _joined(self, client: Client) -> Iterator[Client]:
+    def _joined(self, client: Client) -> Iterator[None]:
         self._clients.add(client)
         try:
-            yield client
+            yield
         finally:
             self._clients.discard(client)
             if not self._clients:
@@ -202,14 +208,16 @@ class Client:
     Args:
         ring: where the messages are.
         last_event_id: the position of the last message that it got, if it was here before.
+        phase: seconds, less than `TICK`, by which its ticks come before those of others.
 
     Attributes:
         closed: set it to end the stream.
     """
 
-    def __init__(self, ring: Ring[Change], last_event_id: str | None) -> None:
+    def __init__(self, ring: Ring[Change], last_event_id: str | None, phase: float) -> None:
         self.closed = asyncio.Event()
         self._ring = ring
+        self._phase = phase
         self._missed_some = False
         self._rest = 0.0
         self._next = ring.end
@@ -255,7 +263,7 @@ class Client:
 
     async def _tick(self) -> None:
         """Return at the next tick, or when it is closed."""
-        pause = TICK - asyncio.get_running_loop().time() % TICK + self._rest
+        pause = TICK - (asyncio.get_running_loop().time() + self._phase) % TICK + self._rest
         self._rest = 0.0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):

@@ -28,10 +28,11 @@ SECONDS = 10.0
 
 
 class Figures(TypedDict):
-    """What the server tells of itself: lags of its event loop in seconds, and its memory in bytes."""
+    """What the server tells: lags of its event loop and its processor time in seconds, memory in bytes."""
 
     lags: list[float]
     rss: int
+    cpu: float
 
 
 REQUEST = b"GET /tasks/stream HTTP/1.1\r\nHost: bench\r\n\r\n"
@@ -73,7 +74,7 @@ async def listen(port: int, until: float) -> int:
 
 async def page(port: int, until: float, latencies: list[float]) -> None:
     """Somebody who opens the dashboard every second: the first page, a filter, the overview."""
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
         while time.monotonic() < until:
             for path in ("/tasks", "/tasks?status=failed", "/tasks/overview"):
                 started = time.monotonic()
@@ -84,13 +85,14 @@ async def page(port: int, until: float, latencies: list[float]) -> None:
 
 async def watch(port: int, clients: int, *, reading: bool) -> tuple[int, list[float], Figures]:
     """Listen with so many clients; returns their bytes, the pages' latencies and the server's figures."""
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
-        await http.post("/figures")
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
+        before = (await http.post("/figures")).json()["cpu"]
         until = time.monotonic() + SECONDS
         latencies: list[float] = []
         readers = [page(port, until, latencies)] if reading else [asyncio.sleep(SECONDS)]
         received = await asyncio.gather(*(listen(port, until) for _ in range(clients)), *readers)
-        figures = (await http.post("/figures")).json()
+        figures: Figures = (await http.post("/figures")).json()
+    figures["cpu"] -= before
     return sum(filter(None, received)), latencies, figures
 
 
@@ -107,15 +109,16 @@ def report(clients: int, received: int, latencies: list[float], figures: Figures
     """Print one line of figures."""
     lags = [1e3 * lag for lag in figures["lags"]]
     p50, p99 = percentile(lags, 0.5), percentile(lags, 0.99)
-    line = (
-        f"{clients:3} clients   lag p50 {p50:.1f} ms, p99 {p99:.1f} ms (target < 50), max {max(lags):.0f} ms"
+    rate = received / max(clients, 1) / SECONDS
+    print(
+        f"{clients:3} clients",
+        f"lag p50 {p50:.1f} ms, p99 {p99:.1f} ms (target < 50), max {max(lags):.0f} ms",
+        f"CPU {figures['cpu'] / SECONDS:.0%}",
+        f"{figures['rss'] / 2**20:,.0f} MiB",
+        f"{rate / 1e3:,.0f} kB/s each",
+        f"a page p50 {1e3 * percentile(latencies, 0.5):,.0f} ms" if latencies else "",
+        sep="   ",
     )
-    line += (
-        f"   {figures['rss'] / 2**20:,.0f} MiB   {received / max(clients, 1) / SECONDS / 1e3:,.0f} kB/s each"
-    )
-    if latencies:
-        line += f"   a page p50 {1e3 * percentile(latencies, 0.5):,.0f} ms"
-    print(line)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -66,8 +67,8 @@ TaskAdmin(app, manager)
 
 
 @app.post("/figures")
-async def figures() -> dict[str, list[float] | int]:
-    """What was measured since the last time."""
+async def figures() -> dict[str, list[float] | float]:
+    """What was measured: lags since the last time, memory in bytes, seconds of processor time so far."""
     measured = list(lags)
     lags.clear()
-    return {"lags": measured, "rss": psutil.Process().memory_info().rss}
+    return {"lags": measured, "rss": psutil.Process().memory_info().rss, "cpu": time.process_time()}
