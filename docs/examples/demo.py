@@ -145,6 +145,7 @@ def print_addresses(base_url: httpx.URL, folder: Path) -> None:
     """Everything that a visitor may want to open."""
     root = str(base_url).rstrip("/")
     addresses = {
+        "the dashboard": root + "/tasks/dashboard",
         "the shop": root + "/",
         "its API": root + "/docs",
         "task counts": root + "/summary",

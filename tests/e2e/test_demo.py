@@ -49,6 +49,10 @@ def test_tasks_succeed_retry_and_fail_and_ctrl_c_stops_everything(tmp_path: Path
     with demo(tmp_path) as process:
         printed = read_until(process, r"success [1-9]", r"failed [1-9]")
         metrics = httpx.get(re.findall(r"http://\S+/metrics", printed)[0]).text
+        dashboard = httpx.get(re.findall(r"http://\S+/tasks/dashboard", printed)[0])
+        failed = httpx.get(
+            str(dashboard.url.join("../tasks")), params={"status": "failed", "limit": 1}
+        ).json()
         started = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate()
@@ -57,6 +61,8 @@ def test_tasks_succeed_retry_and_fail_and_ctrl_c_stops_everything(tmp_path: Path
         assert "Traceback" not in rest
         assert [child for child in started if child.is_running()] == []
 
+    assert "A shop&#x27;s tasks" in dashboard.text
+    assert [(task["func_name"], task["attempt"]) for task in failed] == [("charge_card", 2)]
     assert re.search(r'^taskflow_task_errors_total\{.*task="charge_card".*\} [1-9]', metrics, re.MULTILINE)
     lines = (tmp_path / "shop.log").read_text().splitlines()
     states = {line.rpartition("-- ")[2].split()[0] for line in lines if " -- " in line}

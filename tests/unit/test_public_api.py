@@ -12,6 +12,8 @@ import taskflow.observers
 
 PROMISED = [
     "TaskManager",
+    "TaskAdmin",
+    "TaskAuthBackend",
     "ManagedBackgroundTasks",
     "TaskRegistry",
     "TaskStore",

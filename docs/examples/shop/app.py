@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -14,13 +15,13 @@ from fastapi import Depends, FastAPI, HTTPException
 from pydantic import BaseModel, Field
 
 from shop.tasks import charge_card, count_stock, manager, send_email, write_invoice
-from taskflow import ManagedBackgroundTasks, TaskStatus
+from taskflow import ManagedBackgroundTasks, TaskAdmin, TaskStatus
 from taskflow.exceptions import ManagerClosedError
-from taskflow.metrics import mount_metrics
 
 Tasks = Annotated[ManagedBackgroundTasks, Depends(manager.get_tasks)]
 
 STOCK_INTERVAL = 3.0  # seconds
+JAEGER_TRACE = "http://localhost:16686/trace/{trace_id}"
 order_numbers = count(1)
 
 
@@ -63,14 +64,19 @@ app = FastAPI(
     lifespan=lifespan,
     telemetry={"auto_configure": True, "metrics": False, "logs": False},
 )
-manager.init_app(app)
-mount_metrics(app, manager)
+TaskAdmin(
+    app,
+    manager,
+    title="A shop's tasks",
+    display_func_args=True,
+    trace_url=JAEGER_TRACE if "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ else None,
+)
 
 
 @app.get("/")
 async def index() -> dict[str, str]:
     """Where to look next."""
-    return {"docs": "/docs", "summary": "/summary", "metrics": "/metrics"}
+    return {"dashboard": "/tasks/dashboard", "docs": "/docs", "summary": "/summary", "metrics": "/metrics"}
 
 
 @app.post("/signups", status_code=202)
