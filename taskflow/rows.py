@@ -31,11 +31,13 @@ PLAIN = (
     "idempotency_key", "retry_of", "reason", "registered", "code_function", "trace_context",
     "duplicate_of", "rescues",
 )  # fmt: skip
-"""Fields that are JSON values as they are. Left out where they are empty, as they are by default."""
+"""Fields that are JSON values as they are. Left out where they have their defaults, as most of them do."""
 
 MOMENTS = ("start_time", "attempt_started", "next_attempt_at")
 
 _plain, _moments = attrgetter(*PLAIN), attrgetter(*MOMENTS)
+
+DEFAULTS = _plain(TaskRecord("", ""))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,7 +84,8 @@ class TaskRow:
 
 def to_row(record: TaskRecord, owner: str | None) -> TaskRow:
     """A record as a row of the instance ``owner``; a finished one belongs to nobody."""
-    body = {name: value for name, value in zip(PLAIN, _plain(record), strict=True) if value}
+    plain = zip(PLAIN, _plain(record), DEFAULTS, strict=True)
+    body = {name: value for name, value, default in plain if value != default}
     for name, value in zip(MOMENTS, _moments(record), strict=True):
         if value is not None:
             body[name] = microseconds(value)
