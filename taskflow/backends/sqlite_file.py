@@ -94,9 +94,12 @@ class SqliteFile:
 
         Raises:
             sqlite3.Error: it cannot be used.
+            BackendUnavailableError: it is read-only.
             BackendFormatError: it is something else, or of a newer version.
         """
-        self._check_owner()
+        if self.identity is not None:
+            self._check_access()
+            self._check_owner()
         connection = sqlite3.connect(
             self.path, timeout=self.busy_timeout, isolation_level=None, check_same_thread=False
         )
@@ -123,12 +126,15 @@ class SqliteFile:
             return BackendUnavailableError(KIND, f"{self.path}: {UNAVAILABLE[code]} ({error})")
         return BackendFormatError(KIND, f"{self.path}: {UNUSABLE.get(code, 'unexpected content')} ({error})")
 
+    def _check_access(self) -> None:
+        # SQLite would make a log that is read-only too, and stays so when the file no longer is.
+        if not os.access(self.path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise BackendUnavailableError(KIND, f"{self.path}: {UNAVAILABLE[sqlite3.SQLITE_READONLY]}")
+
     def _check_owner(self) -> None:
         """Leave a file alone that is not ours: opened as usual, SQLite may move its log into it."""
         # Not with `open`: to close any descriptor of the file ends all locks that the process has on it.
         # https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
-        if self.identity is None:
-            return
         with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
             (owner,) = connection.execute("PRAGMA application_id").fetchone()

@@ -20,9 +20,10 @@ CREATE TABLE tasks (
 CREATE INDEX tasks_owned ON tasks (owner, created, task_id) WHERE owner IS NOT NULL;
 CREATE UNIQUE INDEX tasks_keys ON tasks (held_key) WHERE held_key IS NOT NULL;
 
--- Pages of the listing: of all, of a state, of a function in a state. The second one also counts.
+-- Pages of the listing: of all, of a state, of a function in a state. The second one also has all that
+-- is needed to count, so that the table is not read for it.
 CREATE INDEX tasks_listed ON tasks (created, task_id);
-CREATE INDEX tasks_of_status ON tasks (status, created, task_id, duration) WHERE owner IS NULL;
+CREATE INDEX tasks_of_status ON tasks (status, created, task_id, duration, owner) WHERE owner IS NULL;
 CREATE INDEX tasks_of_function ON tasks (func_name, status, created, task_id) WHERE owner IS NULL;
 
 CREATE INDEX tasks_ended ON tasks (ended) WHERE ended IS NOT NULL;
