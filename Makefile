@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench dashboards clean
+.PHONY: help demo test check format bench chaos dashboards clean
 
 help: ## List the targets
 	@echo "Taskflow. Usage: make TARGET [ARGS='...'] [PYTHON=python3]"
@@ -34,6 +34,9 @@ format: $(STAMP) ## Format the code and apply the safe fixes of the linter
 
 bench: $(STAMP) ## Measure throughput and overhead
 	$(PY) -m tests.benchmarks.run $(ARGS)
+
+chaos: $(STAMP) ## Kill instances under load, 300 times, and account for every task; ARGS='sqlite=20 redis=5'
+	$(PY) -m tests.chaos $(ARGS)
 
 dashboards: $(STAMP) ## Write grafana/dashboards again, after a change of grafana/builders or of the limits
 	$(PY) -m grafana.generate

@@ -1,0 +1,1 @@
+"""Killing an application at random moments, and asking afterwards what became of its tasks."""

@@ -1,0 +1,93 @@
+"""``make chaos``: the long run. ``ARGS="sqlite=20 redis=5 --seed=7"`` makes it another one.
+
+Ends with 1 if anything is not as it must be, and then tells all about it. What happens when is up to the
+seed; how far everything has come by then is not, so that the same seed finds the same as a rule only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cryptography.fernet import Fernet
+
+from tests.chaos.campaign import Campaign
+from tests.chaos.place import Place
+from tests.chaos.report import Summary
+from tests.conftest import SEARCH_PATH
+from tests.postgres import running_postgres
+from tests.redis_server import running_redis
+
+KILLS = {"sqlite": 200, "postgres": 50, "redis": 50}
+
+INSTANCES = {"sqlite": 1, "postgres": 2, "redis": 2}
+
+
+def main() -> None:
+    """Run the campaigns that the command line names, or all."""
+    parser = argparse.ArgumentParser(prog="make chaos", description="Kill instances and count the tasks.")
+    parser.add_argument("kills", nargs="*", metavar="BACKEND=KILLS", help="as sqlite=200; else all of them")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    arguments = parser.parse_args()
+    try:
+        kills = dict(_kills(text) for text in arguments.kills) or KILLS
+    except ValueError as error:
+        parser.error(str(error))
+    print(f"seed {arguments.seed}")
+    found = {kind: _run(kind, times, arguments.seed) for kind, times in kills.items()}
+    print(f"\n{'':>10} {Summary.heading()}")
+    for kind, (summary, _) in found.items():
+        print(f"{kind:>10} {summary}")
+    wrong = [f"{kind}: {fault}" for kind, (_, faults) in found.items() for fault in faults]
+    print(*wrong, sep="\n", end="" if not wrong else "\n")
+    sys.exit(f"{len(wrong)} faults with seed {arguments.seed}" if wrong else 0)
+
+
+def _kills(text: str) -> tuple[str, int]:
+    kind, _, times = text.partition("=")
+    if kind not in KILLS or not times.isdigit():
+        raise ValueError(f"{text!r}: must be one of {', '.join(KILLS)}, and a number: sqlite=20")
+    return kind, int(times)
+
+
+def _run(kind: str, kills: int, seed: int) -> tuple[Summary, list[str]]:
+    with tempfile.TemporaryDirectory(prefix="taskflow-chaos-") as folder, _place(kind, Path(folder)) as place:
+        return Campaign(place, seed, instances=INSTANCES[kind], say=_say).run(kills)
+
+
+def _say(text: str) -> None:
+    print(f"\r{text} ", end="", flush=True)
+
+
+@contextmanager
+def _place(kind: str, folder: Path) -> Iterator[Place]:
+    """A place of that kind, on a server of its own."""
+    data = folder / "server"
+    data.mkdir()
+    key = Fernet.generate_key()
+    if kind == "sqlite":
+        yield Place(kind, folder)
+    elif kind == "postgres":
+        folder.chmod(0o711)  # the server's user must get to its data
+        with running_postgres(_program("initdb").parent, data) as postgres:
+            yield Place(kind, folder, postgres.dsn, key=key)
+    else:
+        with running_redis(_program("redis-server"), data, "--appendonly", "yes") as redis:
+            yield Place(kind, folder, redis.url, key=key)
+
+
+def _program(name: str) -> Path:
+    found = shutil.which(name, path=SEARCH_PATH)
+    if found is None:
+        sys.exit(f"make chaos needs the program {name!r}")
+    return Path(found)
+
+
+if __name__ == "__main__":
+    main()

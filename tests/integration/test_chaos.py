@@ -1,0 +1,22 @@
+"""The short version of ``make chaos``: instances are killed, and every task is accounted for."""
+
+import pytest
+
+from tests.chaos.campaign import Campaign
+from tests.chaos.place import new_place
+
+SEED = 8
+
+CAMPAIGNS = [("sqlite", 9, 1), ("postgres", 3, 2), ("redis", 3, 2)]
+"""Backend, kills, and instances that live at once."""
+
+
+@pytest.mark.parametrize(("kind", "kills", "instances"), CAMPAIGNS)
+def test_whoever_is_killed_when_every_promise_is_kept_and_every_task_ends_once(
+    request, kind, kills, instances
+):
+    campaign = Campaign(new_place(kind, request), SEED, instances=instances)
+    summary, wrong = campaign.run(kills)
+    assert wrong == []
+    assert summary.kills >= kills
+    assert summary.promised > 0
