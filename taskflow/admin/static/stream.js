@@ -31,18 +31,20 @@ export class Stream {
   #connection = null;
   #timer = null;
   #hiding = null;
-  #onVisibility = () => this.#look();
+  #ended = new AbortController();
 
   constructor(query, handlers) {
     this.#address = `${BASE}/stream${query ? `?${query}` : ""}`;
     this.#handlers = handlers;
-    document.addEventListener("visibilitychange", this.#onVisibility);
+    const { signal } = this.#ended;
+    document.addEventListener("visibilitychange", () => this.#look(), { signal });
+    addEventListener("online", () => this.hurry(), { signal });
     this.#connect();
   }
 
   /** End it for good. */
   close() {
-    document.removeEventListener("visibilitychange", this.#onVisibility);
+    this.#ended.abort();
     clearTimeout(this.#hiding);
     this.#hangUp();
   }
