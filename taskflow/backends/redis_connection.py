@@ -15,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import MovedError, RedisError, ResponseError
 
 from taskflow.backends.redis_text import KIND, OTHERS, PLACE
 from taskflow.exceptions import BackendFormatError, BackendUnavailableError, ConfigurationError
@@ -133,6 +133,10 @@ FOREIGN: Final = re.compile(r"(^|: )(WRONGTYPE |user_script:|(hash )?value is no
 
 def _told(error: Exception, address: str) -> BackendFormatError | BackendUnavailableError:
     text, _, _where = str(error).partition(" script: ")
+    if isinstance(error, MovedError):
+        text = (
+            f"in this cluster {error.host}:{error.port} has the slot of the prefix: that is the URL to give"
+        )
     reason = f"{address}: {text or type(error).__name__}"
     if isinstance(error, ResponseError) and FOREIGN.search(text):
         return BackendFormatError(KIND, f"{reason}. What is stored under our keys is not ours")

@@ -8,6 +8,7 @@ import signal
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias
 
@@ -46,15 +47,14 @@ def redis(server: RedisServer) -> Iterator[Redis]:
 @pytest.fixture
 def run(executable: Callable[[str], Path], tmp_path: Path) -> Iterator[Run]:
     """Run one more server, with options of its own."""
-    running = []
 
     def run(*options: str) -> RedisServer:
-        running.append(running_redis(executable("redis-server"), tmp_path, *options))
-        return running[-1].__enter__()
+        folder = tmp_path / f"redis{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        return stack.enter_context(running_redis(executable("redis-server"), folder, *options))
 
-    yield run
-    for server in running:
-        server.__exit__(None, None, None)
+    with ExitStack() as stack:
+        yield run
 
 
 @pytest.fixture
@@ -329,24 +329,52 @@ async def test_a_row_that_the_server_has_evicted_is_missed_by_nobody(
 # Keys
 
 
-async def test_it_works_on_a_node_of_a_cluster_that_has_the_slot_of_its_prefix(
-    run: Run, make: Make, prefix: str
-):
-    server = run(
-        *("--cluster-enabled", "yes", "--cluster-port", str(free_port())),
-        *("--cluster-require-full-coverage", "no", "--appendonly", "yes"),
-    )
-    with Redis.from_url(server.url) as redis:
+@pytest.fixture
+def run_node(run: Run) -> Run:
+    """Run a node of a cluster."""
+
+    def run_node() -> RedisServer:
+        cluster = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+        return run(*cluster, "--cluster-require-full-coverage", "no", "--appendonly", "yes")
+
+    return run_node
+
+
+def serve(node: RedisServer, prefix: str) -> None:
+    """Give a node the slot of a prefix, and no other one."""
+    with Redis.from_url(node.url) as redis:
         slot = redis.execute_command("CLUSTER", "KEYSLOT", prefix)
         redis.execute_command("CLUSTER", "ADDSLOTS", slot)
         eventually(lambda: b"cluster_state:ok" in redis.execute_command("CLUSTER", "INFO"))
-    backend = make(server.url)
+
+
+async def test_it_works_on_a_node_of_a_cluster_that_has_the_slot_of_its_prefix(
+    run_node: Run, make: Make, prefix: str
+):
+    node = run_node()
+    serve(node, prefix)
+    backend = make(node.url)
     await backend.acquire("here", 60)
     await backend.commit(inserts(row("1", idempotency_key="k"), row("2", owner="gone")))
     await backend.commit([Change(row("1", SUCCESS, elapsed=1.0), ("here", PENDING))])
     assert ["2"] == ids(await backend.claimable(["work"], 10))
     assert ["2", "1"] == ids(await backend.find(TaskQuery(func_name="work")))
     assert 1 == await backend.prune(at(60))
+
+
+async def test_another_node_of_the_cluster_names_the_right_one(run_node: Run, make: Make, prefix: str):
+    node, other = run_node(), run_node()
+    serve(node, prefix)
+    with Redis.from_url(other.url) as redis:
+        redis.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, cluster_port(node))
+        eventually(lambda: b"cluster_slots_assigned:1" in redis.execute_command("CLUSTER", "INFO"))
+        eventually(lambda: b"cluster_state:ok" in redis.execute_command("CLUSTER", "INFO"))
+    with pytest.raises(BackendUnavailableError, match=f"127.0.0.1:{node.port} has the slot of the prefix"):
+        await make(other.url).open()
+
+
+def cluster_port(node: RedisServer) -> int:
+    return int(node.options[node.options.index("--cluster-port") + 1])
 
 
 async def test_nothing_is_left_of_rows_that_are_pruned(
