@@ -78,12 +78,11 @@ local function flush(command, key)
   waiting[command][key] = nil
 end
 
-local function later(command, key, ...)
+local function later(command, key, argument, id)
   local arguments = waiting[command][key] or {}
   waiting[command][key] = arguments
-  for _, argument in ipairs({...}) do
-    arguments[#arguments + 1] = argument
-  end
+  arguments[#arguments + 1] = argument
+  arguments[#arguments + 1] = id
   if #arguments > 1000 then -- Lua passes some thousands at most
     flush(command, key)
   end
