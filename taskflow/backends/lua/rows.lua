@@ -1,5 +1,5 @@
--- What every script begins with: where rows are kept, and how they change. Before this line come KEYS[1],
--- the prefix of every key; the places in `place` as constants (FUNC_NAME, STATUS ...); and `others`.
+-- What every script begins with: where rows are kept, and how they change. KEYS[1] is the prefix of every
+-- key. Before this text come FUNC_NAME, STATUS ...: where each is in a `place`; and `others`, names of fields.
 --
 --   version                  the number of this layout
 --   row:<id>                 hash. place: JSON array of what the scripts go by; the `others`: a field each
