@@ -30,6 +30,9 @@ def observers() -> list[TaskObserver]:
 
 
 manager = TaskManager(
+    snapshot_db=os.environ.get("SHOP_DB", "shop.db"),
+    requeue_pending=True,
+    snapshot_interval=5.0,
     loggers=observers(),
     log_file=os.environ.get("SHOP_LOG_FILE", "shop.log"),
     log_lifecycle=True,
@@ -38,9 +41,9 @@ manager = TaskManager(
 )
 
 
-@manager.task(retries=2, delay=0.2, backoff=2.0)
+@manager.task(retries=2, delay=0.2, backoff=2.0, persist=True)
 async def charge_card(order: int, amount: Decimal) -> None:
-    """Async, and tried up to three times: the provider is not always there."""
+    """Stored before the order is confirmed, and tried up to three times: the provider is not always there."""
     context = get_task_context()
     attempt = context.attempt if context else 0
     task_log(f"charging {amount} EUR for order {order}", attempt=attempt)
