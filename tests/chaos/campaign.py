@@ -16,6 +16,9 @@ from tests.chaos.verdict import Ledger
 STARTING, STOPPING = 0.2, 0.1
 """How often an instance is killed while it starts, or while it stops; otherwise in between."""
 
+SHORT_LIFE = 0.25
+"""Seconds within which an instance starts, as a rule."""
+
 LONGEST_LIFE = 1.8
 """Seconds under load. A lease is over, and its tasks are rescued, in less than half of that."""
 
@@ -56,6 +59,7 @@ class Campaign:
         return summary, [*report.wrong, *self._load.surprises]
 
     def _go_through(self, kills: int) -> None:
+        self._kill_newborns()
         for instance in self._instances:
             self._start(instance)
             instance.await_ready()
@@ -70,13 +74,21 @@ class Campaign:
     def _start(self, instance: Instance) -> None:
         instance.start(self._chance.choice(("request", "detached")))
 
+    def _kill_newborns(self) -> None:
+        """Kill every instance while the tables are being made."""
+        for instance in self._instances:
+            self._start(instance)
+            time.sleep(self._chance.uniform(0, SHORT_LIFE))
+        for instance in self._instances:
+            self._kill(instance)
+
     def _kill_one(self) -> None:
         instance = self._chance.choice(self._instances)
         mode = self._chance.random()
         if mode < STARTING:
             self._kill(instance)
             self._start(instance)
-            time.sleep(self._chance.uniform(0, 0.25))
+            time.sleep(self._chance.uniform(0, SHORT_LIFE))
         else:
             time.sleep(self._chance.uniform(0, LONGEST_LIFE))
         if mode > 1 - STOPPING:
