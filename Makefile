@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench chaos dashboards clean
+.PHONY: help demo test check docs format bench chaos dashboards clean
 
 help: ## List the targets
 	@echo "Taskflow. Usage: make TARGET [ARGS='...'] [PYTHON=python3]"
@@ -22,11 +22,16 @@ demo: $(STAMP) ## Start the example shop, send it traffic, and show what its tas
 test: $(STAMP) ## Run the whole test suite; ARGS are pytest's, e.g. make test ARGS='-k retry'
 	$(PY) -m pytest $(ARGS)
 
-check: $(STAMP) ## Formatting, lint, types and layers: what a change must pass besides the tests
+check: $(STAMP) ## Formatting, lint, types, layers and docs: what a change must pass besides the tests
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
+	$(PY) docs/build.py
+
+docs: $(STAMP) ## Build the documentation into build/site; a warning is an error
+	$(PY) docs/build.py
+	@echo "To read it: $(PY) -m http.server --directory build/site 8080, then http://localhost:8080"
 
 format: $(STAMP) ## Format the code and apply the safe fixes of the linter
 	$(PY) -m ruff check --fix .
