@@ -362,7 +362,8 @@ async def test_claimable_rows_are_given_in_pages(backend: SnapshotBackend):
 
 
 async def test_rows_of_hundreds_of_dead_owners_are_claimable(backend: SnapshotBackend):
-    rows = [row(f"{n:03}", owner=f"gone {n:03}") for n in range(450)]
+    # The oldest rows are of the owners that come last by name.
+    rows = [row(f"{n:03}", owner=f"gone {449 - n:03}", created_at=at(n)) for n in range(450)]
     await backend.commit(inserts(*rows))
     assert ids(rows) == await claimed(backend, limit=1000)
     assert ids(rows)[:10] == await claimed(backend, limit=10)
