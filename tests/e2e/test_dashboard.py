@@ -14,9 +14,18 @@ from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from taskflow import TaskManager, TaskRecord, TaskStatus, task_log
+from taskflow import (
+    LifecycleEvent,
+    OpenTelemetryObserver,
+    TaskManager,
+    TaskObserver,
+    TaskRecord,
+    TaskStatus,
+    task_log,
+)
 from taskflow.clock import utcnow
 from tests.admin import admin_app
 from tests.browser import barriers, chromium, visit
@@ -166,7 +175,7 @@ def test_the_search_waits_for_the_last_letter_and_says_when_nothing_matches(brow
 
 
 def test_the_detail_shows_the_attempts_the_arguments_the_log_and_the_traceback(browser: Browser) -> None:
-    manager = TaskManager()
+    manager = TaskManager(loggers=[OpenTelemetryObserver(TracerProvider())])
 
     @manager.task(retries=2, delay=0.02)
     async def import_feed(url: str, *, limit: int) -> None:
@@ -181,7 +190,7 @@ def test_the_detail_shows_the_attempts_the_arguments_the_log_and_the_traceback(b
         expect(page).to_have_url(re.compile(task_id))
         shown = panel(page)
         expect(shown.get_by_role("heading", name="import_feed")).to_be_focused()
-        timeline = shown.locator(".timeline tbody tr").filter(has_not_text="Waiting for a slot")
+        timeline = shown.locator(".timeline tbody tr").filter(has_not_text="Waiting to start")
         expected = [
             "Queued",
             "Attempt 1 failed",
@@ -197,6 +206,8 @@ def test_the_detail_shows_the_attempts_the_arguments_the_log_and_the_traceback(b
         expect(shown.locator(".log-lines li")).to_have_count(3)
         expect(shown.get_by_label("Traceback", exact=True)).to_contain_text("raise TimeoutError")
         expect(shown).to_contain_text("job feeds")
+        trace = shown.get_by_role("link", name="Trace")
+        expect(trace).to_have_attribute("href", re.compile(r"^http://x/[0-9a-f]{32}$"))
 
         page.keyboard.press("Escape")
         expect(shown).to_be_hidden()
@@ -505,6 +516,43 @@ def test_everything_can_be_done_with_the_keyboard(browser: Browser) -> None:
         expect(page.get_by_role("dialog")).to_contain_text("Next task")
 
 
+def test_full_pools_and_observers_that_lose_events_are_told(browser: Browser) -> None:
+    class Broken(TaskObserver):
+        def on_lifecycle(self, event: LifecycleEvent) -> None:
+            raise ValueError("offended")
+
+    manager, gate = TaskManager(loggers=[Broken()], max_concurrent_tasks=1), threading.Event()
+
+    @manager.task()
+    async def resize() -> None:
+        await passed(gate)
+
+    with dashboard(browser, admin_app(manager)) as page:
+        for _ in range(3):
+            manager.enqueue(resize)
+        expect(page.locator("#pools")).to_contain_text("1 of 1")
+        expect(page.locator("#pools")).to_contain_text("2 waiting")
+        expect(page.locator("#health")).to_contain_text("Some events did not reach an observer.")
+        expect(page.locator("#health").get_by_role("row", name="Broken")).to_contain_text("4")
+        gate.set()
+        expect(page.locator("#pools")).to_contain_text("0 of 1")
+
+
+def test_a_list_that_cannot_be_loaded_says_why_and_tries_again(browser: Browser) -> None:
+    manager = TaskManager()
+    remember(manager, finished(1))
+    with dashboard(browser, admin_app(manager)) as page:
+        expect(rows(page)).to_have_count(1)
+        refused = json.dumps({"detail": "the backend sleeps"})
+        page.route("**/tasks?**", lambda route: route.fulfill(status=503, body=refused))
+        state(page, "success").click()
+        expect(page.get_by_role("heading", name="The tasks could not be loaded")).to_be_visible()
+        expect(page.locator("#list")).to_contain_text("the backend sleeps")
+        page.unroute("**/tasks?**")
+        page.get_by_role("button", name="Try again").click()
+        expect(rows(page)).to_have_count(1)
+
+
 def test_the_theme_that_was_chosen_is_remembered(browser: Browser) -> None:
     with dashboard(browser, admin_app(TaskManager()), color_scheme="dark") as page:
         dark = "rgb(14, 17, 21)"
@@ -544,7 +592,10 @@ def test_a_session_that_ends_while_the_page_is_open_leads_to_the_login(browser: 
         expect(page.get_by_text("No tasks yet")).to_be_visible()
         page.context.clear_cookies()
         page.get_by_label("Search").fill("anything")
-        expect(page.get_by_label("Password")).to_be_visible()
+        page.get_by_label("User name").fill("ada")
+        page.get_by_label("Password").fill("lovelace")
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_label("Search")).to_have_value("anything")
 
 
 def test_a_lost_connection_is_told_and_the_page_catches_up_afterwards(

@@ -30,7 +30,8 @@ async function retryTask(record, open, changed) {
 }
 
 async function cancelTask(record, changed) {
-  const text = `${record.func_name} (${shortId(record.task_id)}) stops where it is. It can be retried afterwards, from the beginning.`;
+  const name = `${record.func_name} (${shortId(record.task_id)})`;
+  const text = `${name} stops where it is. It can be retried afterwards, from the beginning.`;
   if (!(await confirm("Cancel this task?", text, "Cancel it"))) return;
   await cancel(record.task_id);
   notify(`${record.func_name} was cancelled.`);

@@ -3,7 +3,7 @@
  * @module api
  */
 
-/** The admin's address without a trailing slash: this page is `{BASE}/dashboard`, whatever a proxy put before it. */
+/** The admin's address: this page is `{BASE}/dashboard`, whatever a proxy has put before it. */
 export const BASE = location.pathname.replace(/\/dashboard\/?$/, "");
 
 const PATIENCE = 30_000; // milliseconds
@@ -31,7 +31,7 @@ export const cancel = (id) => post(`/${encodeURIComponent(id)}/cancel`);
 
 /** To the login page, and back here afterwards. */
 export function logIn() {
-  const next = location.pathname + location.search;
+  const next = `dashboard${location.search}`;
   location.assign(`${BASE}/auth/login?next=${encodeURIComponent(next)}`);
 }
 
@@ -57,7 +57,10 @@ async function request(path, { signal, ...options } = {}) {
     signal: signal ? AbortSignal.any([signal, deadline]) : deadline,
   }).catch((error) => {
     if (signal?.aborted) throw error;
-    throw new ApiError(0, error.name === "TimeoutError" ? "The server did not answer in time." : "The server cannot be reached.");
+    throw new ApiError(
+      0,
+      error.name === "TimeoutError" ? "The server did not answer in time." : "The server cannot be reached.",
+    );
   });
   if (!response.ok) throw await failure(response);
   return response;

@@ -26,8 +26,13 @@ export function retryAll(filter, open) {
   const close = h("button", { type: "button" }, "Cancel");
   const start = h("button", { type: "button", class: "primary" }, "Retry them");
   const content = h("div", {}, question(run.filter));
-  const dialog = h("dialog", { class: "bulk", "aria-labelledby": "bulk-title" },
-    h("h2", { id: "bulk-title" }, "Retry all that match?"), content, h("div", { class: "dialog-end" }, close, start));
+  const dialog = h(
+    "dialog",
+    { class: "bulk", "aria-labelledby": "bulk-title" },
+    h("h2", { id: "bulk-title" }, "Retry all that match?"),
+    content,
+    h("div", { class: "dialog-end" }, close, start),
+  );
   close.addEventListener("click", () => dialog.close());
   start.addEventListener("click", async () => {
     start.remove();
@@ -36,7 +41,13 @@ export function retryAll(filter, open) {
     await run.go(() => fill(content, progress(run)));
     setText(dialog.querySelector("h2"), run.title);
     setText(close, "Close");
-    fill(content, summary(run, (id) => { dialog.close(); open(id); }));
+    fill(
+      content,
+      summary(run, (id) => {
+        dialog.close();
+        open(id);
+      }),
+    );
     announce(run.title);
   });
   dialog.addEventListener("close", () => {
@@ -63,7 +74,9 @@ class BulkRetry {
 
   get title() {
     if (this.error) return "Could not go on";
-    return this.#stopped ? `Stopped after ${plural(this.done, "task")}` : `Done: ${plural(this.done, "task")}`;
+    return this.#stopped
+      ? `Stopped after ${plural(this.done, "task")}`
+      : `Done: ${plural(this.done, "task")}`;
   }
 
   get done() {
@@ -85,7 +98,7 @@ class BulkRetry {
     if (!query.has("until")) query.set("until", new Date(this.#started).toISOString());
     changed();
     try {
-      for (let more = true; more && !this.#stopped; ) {
+      for (let more = true; more && !this.#stopped;) {
         const { records, cursor } = await page(query);
         await this.#retryPage(records, changed);
         query.set("cursor", cursor);
@@ -128,24 +141,52 @@ class BulkRetry {
 function question(filter) {
   const conditions = describe(filter);
   return [
-    h("p", {}, `Every ${filter.status.join(" or ")} task runs again${conditions.length ? " that matches all of this:" : "."}`),
-    conditions.length > 0 && h("ul", { class: "conditions" }, conditions.map((each) => h("li", {}, each))),
-    h("p", { class: "muted" }, "Each becomes a new task with the same arguments. One that was retried before is left alone."),
+    h(
+      "p",
+      {},
+      `Every ${filter.status.join(" or ")} task runs again`,
+      conditions.length ? " that matches all of this:" : ".",
+    ),
+    conditions.length > 0 &&
+      h(
+        "ul",
+        { class: "conditions" },
+        conditions.map((each) => h("li", {}, each)),
+      ),
+    h(
+      "p",
+      { class: "muted" },
+      "Each becomes a new task with the same arguments. One that was retried before is left alone.",
+    ),
   ];
 }
 
 function progress(run) {
-  return [h("progress", { "aria-label": "Retrying" }), h("p", {}, `${count(run.retried)} retried`, remarks(run))];
+  return [
+    h("progress", { "aria-label": "Retrying" }),
+    h("p", {}, `${count(run.retried)} retried`, remarks(run)),
+  ];
 }
 
 function remarks({ before, count: refused }) {
-  return [before > 0 && `, ${count(before)} had been retried before`, refused > 0 && `, ${count(refused)} could not be`];
+  return [
+    before > 0 && `, ${count(before)} had been retried before`,
+    refused > 0 && `, ${count(refused)} could not be`,
+  ];
 }
 
 function summary(run, open) {
-  const link = (id) => h("button", { type: "button", class: "link mono", on: { click: () => open(id) } }, shortId(id));
+  const link = (id) =>
+    h("button", { type: "button", class: "link mono", on: { click: () => open(id) } }, shortId(id));
   const reasons = [...run.refused].map(([reason, ids]) =>
-    h("li", {}, `${count(ids.length)} × ${reason} `, ids.slice(0, EXAMPLES).map(link), ids.length > EXAMPLES && " …"));
+    h(
+      "li",
+      {},
+      `${count(ids.length)} × ${reason} `,
+      ids.slice(0, EXAMPLES).map(link),
+      ids.length > EXAMPLES && " …",
+    ),
+  );
   return [
     run.error && h("p", { class: "problem", "data-status": "failed" }, run.error.message),
     h("p", {}, `${plural(run.retried, "task")} retried`, remarks(run), "."),

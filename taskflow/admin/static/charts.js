@@ -31,7 +31,8 @@ export function steps() {
 
 /**
  * `update` takes `{values, parts, top, scale, seconds, label, describe}`: the numbers, the one that reaches the
- * top, what to write there, the seconds of each, the chart in words, and a function that puts the value at an index into words.
+ * top, what to write there, the seconds of each, the chart in words, and a function that puts the value at an
+ * index into words.
  */
 function chart(paths, draw) {
   let shown = null;
@@ -65,7 +66,10 @@ function step(values, index, value, top) {
 
 function point(event, element, { values, seconds, describe }) {
   const box = element.getBoundingClientRect();
-  const index = Math.min(values.length - 1, Math.max(0, Math.floor(((event.clientX - box.left) / box.width) * values.length)));
+  const index = Math.min(
+    values.length - 1,
+    Math.max(0, Math.floor(((event.clientX - box.left) / box.width) * values.length)),
+  );
   const before = (values.length - 1 - index) * seconds;
   showTooltip(`${before ? `${duration(before)} ago` : "now"}: ${describe(index)}`, event.clientX, box.top);
 }

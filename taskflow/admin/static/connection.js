@@ -33,7 +33,12 @@ export class Connection {
   #lose(error) {
     const reason = error?.status ? error.message : "The connection to the server is lost.";
     const again = h("button", { type: "button", on: { click: this.retry } }, "Connect now");
-    fill(this.#banner, icon("warning"), h("span", {}, `${reason} What you see may be out of date; this page connects again by itself.`), again);
+    fill(
+      this.#banner,
+      icon("warning"),
+      h("span", {}, `${reason} What you see may be out of date; this page connects again by itself.`),
+      again,
+    );
     this.#banner.hidden = false;
     if (!this.#lost) announce("Disconnected");
     this.#lost = true;

@@ -28,11 +28,18 @@ const PATIENCE = 1_000; // milliseconds to wait for the stream before anything i
 let { filter } = read();
 
 const states = new States(place("states"), toggleState);
-const functions = new Functions(place("functions"), (name) => setFilter({ ...filter, func_name: filter.func_name === name ? "" : name }));
+const functions = new Functions(place("functions"), (name) =>
+  setFilter({ ...filter, func_name: filter.func_name === name ? "" : name }),
+);
 const pools = new Pools(place("pools"));
 const health = new Health(place("health"), place("trouble"));
 const toolbar = new Toolbar(place("filters"), setFilter);
-const tasks = new Tasks(filter, { open, clear: () => setFilter(NONE), addressOf: (id) => addressOf(filter, id), seen: (names) => toolbar.names(names) });
+const tasks = new Tasks(filter, {
+  open,
+  clear: () => setFilter(NONE),
+  addressOf: (id) => addressOf(filter, id),
+  seen: (names) => toolbar.names(names),
+});
 const detail = new Detail(place("detail"), { show: open, leave, addressOf: (id) => addressOf(filter, id) });
 const connection = new Connection(() => stream.hurry());
 const stream = new Stream("", {

@@ -85,7 +85,10 @@ export class Detail {
       log: (line) => this.#parts.logs.append(line),
       reset: () => this.#read(),
     });
-    this.#ticking = setInterval(() => this.#parts.timeline.element.isConnected && this.#parts.timeline.update(), TICK);
+    this.#ticking = setInterval(
+      () => this.#parts.timeline.element.isConnected && this.#parts.timeline.update(),
+      TICK,
+    );
   }
 
   #stop() {
@@ -123,7 +126,11 @@ export class Detail {
     if (place.dataset.state === state) return;
     place.dataset.state = state;
     const retried = (id) => this.#show(id);
-    fill(place, actionButtons(record, retried, () => this.refresh()), traceLink(record));
+    fill(
+      place,
+      actionButtons(record, retried, () => this.refresh()),
+      traceLink(record),
+    );
   }
 
   #contents(record) {
@@ -153,7 +160,15 @@ export class Detail {
     const again = h("button", { type: "button", on: { click: () => this.#read() } }, "Try again");
     const found = error.status !== 404;
     if (!found) this.#stop();
-    fill(this.#parts.content, h("div", { class: "message" }, h("p", {}, found ? error.message : "There is no such task. It may have been too old to be kept."), found && again));
+    fill(
+      this.#parts.content,
+      h(
+        "div",
+        { class: "message" },
+        h("p", {}, found ? error.message : "There is no such task. It may have been too old to be kept."),
+        found && again,
+      ),
+    );
   }
 }
 
@@ -161,16 +176,39 @@ export class Detail {
 const narrow = matchMedia("(max-width: 620px)");
 
 function cover(covered) {
-  document.querySelectorAll("main, .masthead, .skip").forEach((element) => { element.inert = covered; });
+  document.querySelectorAll("main, .masthead, .skip").forEach((element) => {
+    element.inert = covered;
+  });
 }
 
 function parts(leave) {
   const title = h("h2", { id: "detail-title", tabindex: -1 }, "Task");
   const status = h("p", { class: "detail-status" });
   const buttons = h("div", { class: "detail-actions" });
-  const close = h("button", { type: "button", class: "quiet icon-only", "aria-label": "Close (Escape)", title: "Close (Esc)", on: { click: leave } }, icon("close"));
-  const head = h("header", { class: "detail-head" }, h("div", { class: "detail-name" }, title, status), buttons, close);
-  const content = h("div", { class: "detail-content" }, h("div", { class: "skeleton tall" }), h("div", { class: "skeleton tall" }));
+  const close = h(
+    "button",
+    {
+      type: "button",
+      class: "quiet icon-only",
+      "aria-label": "Close (Escape)",
+      title: "Close (Esc)",
+      on: { click: leave },
+    },
+    icon("close"),
+  );
+  const head = h(
+    "header",
+    { class: "detail-head" },
+    h("div", { class: "detail-name" }, title, status),
+    buttons,
+    close,
+  );
+  const content = h(
+    "div",
+    { class: "detail-content" },
+    h("div", { class: "skeleton tall" }),
+    h("div", { class: "skeleton tall" }),
+  );
   const body = h("div", { class: "detail-body", tabindex: -1 }, content);
   return { title, status, buttons, head, content, body, timeline: new Timeline(), logs: new Logs() };
 }
@@ -178,13 +216,23 @@ function parts(leave) {
 // `javascript:` and the like are no traces.
 function traceLink({ trace_url: address }) {
   if (!/^https?:\/\//i.test(address ?? "")) return null;
-  return h("a", { class: "button", href: address, target: "_blank", rel: "noreferrer" }, "Trace", icon("external"));
+  return h(
+    "a",
+    { class: "button", href: address, target: "_blank", rel: "noreferrer" },
+    "Trace",
+    icon("external"),
+  );
 }
 
 function keepFocus(root, change) {
   const held = document.activeElement;
-  const scrolls = [...root.querySelectorAll(".log-lines, pre")].map((element) => [element, element.scrollTop]);
+  const scrolls = [...root.querySelectorAll(".log-lines, pre")].map((element) => [
+    element,
+    element.scrollTop,
+  ]);
   change();
-  scrolls.forEach(([element, top]) => { element.scrollTop = top; });
+  scrolls.forEach(([element, top]) => {
+    element.scrollTop = top;
+  });
   if (held !== document.activeElement && held?.isConnected) held.focus({ preventScroll: true });
 }

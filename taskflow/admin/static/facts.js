@@ -54,7 +54,9 @@ export function facts(record, link) {
     ["Trace", record.trace_id && copyable(record.trace_id)],
     ["Tags", tags(record.tags)],
   ];
-  const rows = known.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)));
+  const rows = known
+    .filter(([, value]) => value)
+    .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)));
   return section("Facts", h("dl", { class: "facts" }, rows));
 }
 
@@ -64,7 +66,9 @@ export function callArguments({ arguments: call, arguments_error: error }) {
   if (!call) return section("Arguments", h("p", { class: "muted" }, error ?? "They were not kept."));
   const all = [...call.args.map((value, index) => [index + 1, value]), ...Object.entries(call.kwargs)];
   if (all.length === 0) return section("Arguments", h("p", { class: "muted" }, "None."));
-  const rows = all.map(([name, value]) => h("div", {}, h("dt", { class: "mono" }, name), h("dd", { class: "mono" }, value)));
+  const rows = all.map(([name, value]) =>
+    h("div", {}, h("dt", { class: "mono" }, name), h("dd", { class: "mono" }, value)),
+  );
   return section("Arguments", h("dl", { class: "facts arguments" }, rows));
 }
 
@@ -77,14 +81,25 @@ export function traceback({ stacktrace }) {
 
 function tags(of) {
   const all = Object.entries(of);
-  return all.length > 0 && all.map(([key, value]) => h("span", { class: "tag" }, h("span", { class: "muted" }, key, " "), value));
+  return (
+    all.length > 0 &&
+    all.map(([key, value]) => h("span", { class: "tag" }, h("span", { class: "muted" }, key, " "), value))
+  );
 }
 
 const copyable = (text) => [h("span", { class: "mono" }, text), copyButton(text, "Copy")];
 
 function copyButton(text, title) {
-  const copy = () => copyText(text).then(() => announce("Copied"), () => announce("The browser did not allow to copy"));
-  return h("button", { type: "button", class: "quiet icon-only copy", "aria-label": title, title, on: { click: copy } }, icon("copy"));
+  const copy = () =>
+    copyText(text).then(
+      () => announce("Copied"),
+      () => announce("The browser did not allow to copy"),
+    );
+  return h(
+    "button",
+    { type: "button", class: "quiet icon-only copy", "aria-label": title, title, on: { click: copy } },
+    icon("copy"),
+  );
 }
 
 // Browsers offer a clipboard to https and localhost only.

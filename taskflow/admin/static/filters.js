@@ -9,7 +9,15 @@
 import { STATUSES } from "./status.js";
 
 /** No filter at all. */
-export const NONE = Object.freeze({ status: [], func_name: "", tag: "", q: "", last: "", since: "", until: "" });
+export const NONE = Object.freeze({
+  status: [],
+  func_name: "",
+  tag: "",
+  q: "",
+  last: "",
+  since: "",
+  until: "",
+});
 
 /** Lengths of time up to now that can be asked for: `last` → its name, and seconds. */
 export const PERIODS = {
@@ -55,7 +63,8 @@ export function matches(filter, row, now) {
   return (
     (filter.status.length === 0 || filter.status.includes(row.status)) &&
     (!filter.func_name || row.func_name === filter.func_name) &&
-    (!filter.tag || labels(row).some((label) => label === filter.tag || label.startsWith(`${filter.tag}=`))) &&
+    (!filter.tag ||
+      labels(row).some((label) => label === filter.tag || label.startsWith(`${filter.tag}=`))) &&
     (since === null || row.created >= since) &&
     (until === null || row.created < until) &&
     (!filter.q || searched(row).includes(filter.q.toLowerCase()))
@@ -95,4 +104,5 @@ function moment(text) {
 
 const labels = (row) => Object.entries(row.tags).map(([key, value]) => `${key}=${value}`);
 
-const searched = (row) => [row.func_name, row.task_id, ...labels(row), row.error ?? ""].join("\n").toLowerCase();
+const searched = (row) =>
+  [row.func_name, row.task_id, ...labels(row), row.error ?? ""].join("\n").toLowerCase();

@@ -58,13 +58,19 @@ export function exact(moment) {
 /** The time of day, to the millisecond. */
 export function clockTime(moment) {
   const date = new Date(moment);
-  return `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}.${pad(date.getMilliseconds(), 3)}`;
+  const parts = [date.getHours(), date.getMinutes(), date.getSeconds()].map((number) => pad(number));
+  return `${parts.join(":")}.${pad(date.getMilliseconds(), 3)}`;
 }
 
 /** The beginning of an id: enough to tell tasks of one page apart. */
 export const shortId = (id) => id.slice(0, 8);
 
-const UNITS = [["d", 86_400], ["h", 3_600], ["min", 60], ["s", 1]];
+const UNITS = [
+  ["d", 86_400],
+  ["h", 3_600],
+  ["min", 60],
+  ["s", 1],
+];
 
 function twoUnits(seconds) {
   const index = UNITS.findIndex(([, size]) => seconds >= size);
@@ -81,7 +87,8 @@ function figures(number) {
 
 function local(date) {
   const offset = -date.getTimezoneOffset();
-  const zone = `${offset < 0 ? "−" : "+"}${pad(Math.floor(Math.abs(offset) / 60))}:${pad(Math.abs(offset) % 60)}`;
+  const minutes = Math.abs(offset);
+  const zone = `${offset < 0 ? "−" : "+"}${pad(Math.floor(minutes / 60))}:${pad(minutes % 60)}`;
   const day = `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
   return `${day} ${clockTime(date)} ${zone}`;
 }

@@ -52,8 +52,11 @@ export class Functions {
     const fresh = overview.tasks.filter((task) => !this.#rows.has(task.func_name));
     fresh.forEach((task) => this.#add(task.func_name));
     const named = new Map(overview.tasks.map((task) => [task.func_name, task]));
-    this.#rows.forEach((row, name) => named.has(name) && row.update(named.get(name), overview.bucket_seconds));
-    if (this.#rows.size === 0) fill(this.#element, h("p", { class: "message small" }, "No function has been registered or run yet."));
+    this.#rows.forEach(
+      (row, name) => named.has(name) && row.update(named.get(name), overview.bucket_seconds),
+    );
+    if (this.#rows.size === 0)
+      fill(this.#element, h("p", { class: "message small" }, "No function has been registered or run yet."));
     else if (!this.#body.isConnected) this.#draw();
     this.#element.setAttribute("aria-busy", "false");
   }
@@ -87,10 +90,16 @@ export class Functions {
 }
 
 function functionRow(name, press) {
-  const button = h("button", { type: "button", class: "function", title: `Show only tasks of ${name}`, on: { click: press } }, name);
+  const button = h(
+    "button",
+    { type: "button", class: "function", title: `Show only tasks of ${name}`, on: { click: press } },
+    name,
+  );
   const throughput = bars();
   const latency = steps();
-  const texts = Object.fromEntries(["active", "rate", "failing", "p50", "p95", "p99"].map((column) => [column, h("span")]));
+  const texts = Object.fromEntries(
+    ["active", "rate", "failing", "p50", "p95", "p99"].map((column) => [column, h("span")]),
+  );
   const cells = { ...texts, throughput: throughput.element, latency: latency.element };
   const element = h(
     "tr",
@@ -120,7 +129,9 @@ function updateThroughput(task, seconds, chart, texts) {
     top: most,
     scale: most ? rate(most / seconds) : "",
     seconds,
-    label: `${task.func_name}: ${count(whole)} finished in 10 minutes, ${count(failed)} of them failed; at most ${rate(most / seconds)}`,
+    label:
+      `${task.func_name}: ${count(whole)} finished in 10 minutes, ${count(failed)} of them failed; ` +
+      `at most ${rate(most / seconds)}`,
     describe: (index) => `${count(finished[index])} finished, ${count(failures[index])} failed`,
   });
 }
@@ -136,9 +147,10 @@ function updateLatency(task, seconds, chart, texts) {
     scale: top ? duration(top) : "",
     seconds,
     label: known.length
-      ? `${task.func_name}: the slowest twentieth took at least ${duration(known.at(-1))} lately, ${duration(top)} at most`
+      ? `${task.func_name}: p95 ${duration(known.at(-1))} lately, at most ${duration(top)}`
       : `${task.func_name}: nothing finished in 10 minutes`,
-    describe: (index) => (task.latency_p95[index] === null ? "nothing finished" : `p95 ${duration(task.latency_p95[index])}`),
+    describe: (index) =>
+      task.latency_p95[index] === null ? "nothing finished" : `p95 ${duration(task.latency_p95[index])}`,
   });
 }
 
@@ -156,4 +168,3 @@ function liveCount(state, number) {
 }
 
 const total = (numbers) => numbers.reduce((sum, number) => sum + number, 0);
-

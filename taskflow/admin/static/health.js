@@ -25,7 +25,9 @@ export class Health {
     if (state === this.#shown) return;
     this.#shown = state;
     const lossy = observers.filter((observer) => observer.errors || observer.dropped);
-    const table = observers.length ? observerTable(observers) : h("p", { class: "message small" }, "No observers are configured.");
+    const table = observers.length
+      ? observerTable(observers)
+      : h("p", { class: "message small" }, "No observers are configured.");
     fill(this.#element, h("div", { class: "health" }, verdicts(health, lossy)), table);
     fill(this.#banner, icon("warning"), h("span", {}, health.reasons.join("; ")));
     this.#banner.hidden = health.ok;
@@ -39,14 +41,22 @@ function verdicts(health, lossy) {
   return reasons.length ? reasons : [verdict("success", "success", "All is well")];
 }
 
-const verdict = (tone, picture, text) => h("p", { class: "verdict", "data-status": tone }, icon(picture), h("span", {}, text));
+const verdict = (tone, picture, text) =>
+  h("p", { class: "verdict", "data-status": tone }, icon(picture), h("span", {}, text));
 
 function observerTable(observers) {
   const titles = ["Observer", "Queued", "Dropped", "Errors"].map((title) => h("th", { scope: "col" }, title));
-  return h("table", { class: "observers" }, h("thead", {}, h("tr", {}, titles)), h("tbody", {}, observers.map(observerRow)));
+  return h(
+    "table",
+    { class: "observers" },
+    h("thead", {}, h("tr", {}, titles)),
+    h("tbody", {}, observers.map(observerRow)),
+  );
 }
 
 function observerRow({ name, queue, dropped, errors }) {
-  const numbers = [queue, dropped, errors].map((number, index) => h("td", { class: index && number ? "bad" : "" }, count(number)));
+  const numbers = [queue, dropped, errors].map((number, index) =>
+    h("td", { class: index && number ? "bad" : "" }, count(number)),
+  );
   return h("tr", {}, h("th", { scope: "row", title: name }, name), numbers);
 }

@@ -33,8 +33,16 @@ export function icon(name) {
   const turning = name === "running" ? " turning" : "";
   return svg(
     "svg",
-    { class: `icon${turning}`, viewBox: "0 0 16 16", "aria-hidden": "true", fill: "none", stroke: "currentColor",
-      "stroke-width": 1.6, "stroke-linecap": "round", "stroke-linejoin": "round" },
+    {
+      class: `icon${turning}`,
+      viewBox: "0 0 16 16",
+      "aria-hidden": "true",
+      fill: "none",
+      stroke: "currentColor",
+      "stroke-width": 1.6,
+      "stroke-linecap": "round",
+      "stroke-linejoin": "round",
+    },
     svg("path", { d: PATHS[name] }),
   );
 }

@@ -16,7 +16,7 @@ const KEYS = [
   ["?", "This help"],
 ];
 
-/** Call the action of a key (`/`, `j`, `k`, `ArrowDown`, `ArrowUp`, `Escape`, `n`, `p`, `?`) when it is pressed. */
+/** Call the action of a key when it is pressed; `actions` are named as `KeyboardEvent.key` names keys. */
 export function listen(actions) {
   addEventListener("keydown", (event) => {
     const action = actions[event.key];
@@ -30,8 +30,12 @@ export function listen(actions) {
 
 /** Show what the keys do. */
 export function showHelp() {
-  const rows = KEYS.map(([key, meaning]) => h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, meaning)));
-  const dialog = h("dialog", { "aria-labelledby": "help-title", on: { close: () => dialog.remove() } },
+  const rows = KEYS.map(([key, meaning]) =>
+    h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, meaning)),
+  );
+  const dialog = h(
+    "dialog",
+    { "aria-labelledby": "help-title", on: { close: () => dialog.remove() } },
     h("h2", { id: "help-title" }, "Keyboard"),
     h("dl", { class: "keys" }, rows),
     h("form", { method: "dialog", class: "dialog-end" }, h("button", { type: "submit" }, "Close")),

@@ -14,7 +14,7 @@ const SURPLUS = 400; // rows that may come on top of what was read until the old
 
 /**
  * Attributes:
- * `rows` what to show, newest first; `filter`; `state` is `loading`, `ready` or `failed` (then `error` says why);
+ * `rows` what to show, newest first; `filter`; `state` is `loading`, `ready` or `failed` (`error` says why);
  * `complete` whether there is nothing more to read; `held` how many new tasks are not shown yet.
  */
 export class Listing {

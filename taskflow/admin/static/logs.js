@@ -7,7 +7,12 @@ import { fill, h } from "./dom.js";
 import { clockTime, exact, plural } from "./format.js";
 
 /** What may be shown: a level and all above it. */
-const LEVELS = { debug: "all levels", info: "info and above", warning: "warnings and errors", error: "errors" };
+const LEVELS = {
+  debug: "all levels",
+  info: "info and above",
+  warning: "warnings and errors",
+  error: "errors",
+};
 const ORDER = Object.keys(LEVELS);
 
 /** Lines in an element: those of the record, and those that the stream brings after it was read. */
@@ -71,13 +76,22 @@ export class Logs {
       this.#draw();
     };
     const options = Object.entries(LEVELS).map(([value, title]) => h("option", { value }, title));
-    return h("select", { class: "level-choice", "aria-label": "Levels to show", on: { change: choose } }, options);
+    return h(
+      "select",
+      { class: "level-choice", "aria-label": "Levels to show", on: { change: choose } },
+      options,
+    );
   }
 }
 
 // Taskflow's own remark that further lines were not kept has neither time nor level.
 function parse(text) {
-  const [, timestamp, level, message] = text.match(/^(\d{4}-\S+Z) ([A-Z]+) (.*)$/s) ?? [null, "", "WARNING", text];
+  const [, timestamp, level, message] = text.match(/^(\d{4}-\S+Z) ([A-Z]+) (.*)$/s) ?? [
+    null,
+    "",
+    "WARNING",
+    text,
+  ];
   return { timestamp, level: level.toLowerCase(), message };
 }
 

@@ -19,10 +19,36 @@ export function announce(text) {
 export function notify(text, { failed = false, action = null } = {}) {
   announce(text);
   const remove = () => notice.remove();
-  const button = action && h("button", { type: "button", class: "link", on: { click: () => { remove(); action[1](); } } }, action[0]);
-  const close = h("button", { type: "button", class: "quiet icon-only", "aria-label": "Dismiss", on: { click: remove } }, icon("close"));
+  const button =
+    action &&
+    h(
+      "button",
+      {
+        type: "button",
+        class: "link",
+        on: {
+          click: () => {
+            remove();
+            action[1]();
+          },
+        },
+      },
+      action[0],
+    );
+  const close = h(
+    "button",
+    { type: "button", class: "quiet icon-only", "aria-label": "Dismiss", on: { click: remove } },
+    icon("close"),
+  );
   const tone = failed ? "failed" : "success";
-  const notice = h("div", { class: "notice", "data-status": tone }, icon(failed ? "warning" : "success"), h("span", {}, text), button, close);
+  const notice = h(
+    "div",
+    { class: "notice", "data-status": tone },
+    icon(failed ? "warning" : "success"),
+    h("span", {}, text),
+    button,
+    close,
+  );
   document.getElementById("notices").append(notice);
   if (!failed) setTimeout(remove, SHOWN);
 }
@@ -30,11 +56,25 @@ export function notify(text, { failed = false, action = null } = {}) {
 /** Ask before something that cannot be undone; resolves to whether it was confirmed. */
 export function confirm(title, text, verb) {
   const { promise, resolve } = Promise.withResolvers();
-  const dialog = h("dialog", { "aria-labelledby": "confirm-title", on: { close: () => { dialog.remove(); resolve(dialog.returnValue === "yes"); } } },
-    h("form", { method: "dialog" },
+  const dialog = h(
+    "dialog",
+    {
+      "aria-labelledby": "confirm-title",
+      on: {
+        close: () => {
+          dialog.remove();
+          resolve(dialog.returnValue === "yes");
+        },
+      },
+    },
+    h(
+      "form",
+      { method: "dialog" },
       h("h2", { id: "confirm-title" }, title),
       h("p", {}, text),
-      h("div", { class: "dialog-end" },
+      h(
+        "div",
+        { class: "dialog-end" },
         h("button", { type: "submit", value: "no" }, "Keep it"),
         h("button", { type: "submit", value: "yes", class: "primary" }, verb),
       ),

@@ -42,7 +42,10 @@ function poolRow(name) {
   const bar = gauge();
   const element = h("div", {}, h("dt", { title: limit }, title), h("dd", {}, used, waiting, bar.element));
   const update = ({ slots, in_use: inUse, waiting: queue }) => {
-    setText(used, slots === null ? `${count(inUse)} running, no limit` : `${count(inUse)} of ${count(slots)}`);
+    setText(
+      used,
+      slots === null ? `${count(inUse)} running, no limit` : `${count(inUse)} of ${count(slots)}`,
+    );
     setText(waiting, queue ? `${count(queue)} waiting` : "");
     bar.element.hidden = slots === null;
     bar.update(slots ? inUse / slots : 0);

@@ -13,7 +13,9 @@ export function ofRecord(record) {
   return {
     ...common(record),
     started: time(record.start_time),
-    changed: Math.max(...[record.created_at, record.attempt_started, record.end_time, lastFailure(record)].map(time)),
+    changed: Math.max(
+      ...[record.created_at, record.attempt_started, record.end_time, lastFailure(record)].map(time),
+    ),
   };
 }
 
@@ -23,8 +25,8 @@ export function ofEvent(event, before) {
   const starts = event.status === "running" && !before?.started;
   return {
     ...common({ ...event, created_at: event.created_at ?? before?.created_at ?? event.timestamp }),
-    error: event.error ?? (event.status === "success" ? null : before?.error ?? null),
-    started: starts ? changed : before?.started ?? startOf(event, changed),
+    error: event.error ?? (event.status === "success" ? null : (before?.error ?? null)),
+    started: starts ? changed : (before?.started ?? startOf(event, changed)),
     changed,
   };
 }

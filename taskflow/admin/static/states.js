@@ -18,7 +18,10 @@ export class States {
       const button = stateButton(status, () => toggle(status));
       this.#buttons.set(status, button);
     }
-    fill(element, [...this.#buttons.values()].map((button) => button.element));
+    fill(
+      element,
+      [...this.#buttons.values()].map((button) => button.element),
+    );
   }
 
   /** Show which states the filter lets through. */
@@ -33,7 +36,7 @@ export class States {
   show(overview) {
     const total = STATUSES.reduce((sum, status) => sum + (overview.counts[status] ?? 0), 0);
     this.#buttons.forEach((button, status) => {
-      const number = status === null ? total : overview.counts[status] ?? 0;
+      const number = status === null ? total : (overview.counts[status] ?? 0);
       setText(button.number, count(number));
       setText(button.note, note(status, overview));
       button.element.classList.toggle("none", number === 0);

@@ -90,7 +90,11 @@ export class Stream {
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     const resumes = this.#position !== null;
     // From its first words on the server keeps what happens for us; its headers come before that.
-    for (let part = await reader.read(), first = true; !part.done; part = await reader.read(), first = false) {
+    for (
+      let part = await reader.read(), first = true;
+      !part.done;
+      part = await reader.read(), first = false
+    ) {
       watch();
       if (first) this.#begin(resumes);
       parse(part.value);

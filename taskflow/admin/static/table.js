@@ -32,6 +32,7 @@ export class Table {
   #drawn = new Map();
   #current = null;
   #frame = null;
+  #focused = null; // the row that was opened or had the focus last, even if it went out of sight
   #pointed = false;
   #atTop = true;
 
@@ -46,14 +47,21 @@ export class Table {
     this.#addressOf = addressOf;
     this.element = h("table", { class: "grid" }, caption(), head(), this.#body);
     this.#body.addEventListener("click", (event) => this.#click(event));
-    this.#body.addEventListener("pointerenter", (event) => { this.#pointed = event.pointerType === "mouse"; });
-    this.#body.addEventListener("pointerleave", () => { this.#pointed = false; });
+    this.#body.addEventListener("focusin", (event) => {
+      this.#focused = event.target.closest("tr").dataset.id;
+    });
+    this.#body.addEventListener("pointerenter", (event) => {
+      this.#pointed = event.pointerType === "mouse";
+    });
+    this.#body.addEventListener("pointerleave", () => {
+      this.#pointed = false;
+    });
     for (const name of ["scroll", "resize"]) addEventListener(name, () => this.draw(), { passive: true });
   }
 
   /** Whether somebody reads: then rows must not move. */
   get isRead() {
-    return this.#pointed || !this.#atTop || this.#body.contains(document.activeElement);
+    return this.#pointed || !this.#atTop || this.#body.querySelector(":focus-visible") !== null;
   }
 
   /** Go to the newest row. */
@@ -72,6 +80,7 @@ export class Table {
   /** Mark the task that is open, or none (null). */
   mark(taskId) {
     this.#current = taskId;
+    this.#focused = taskId ?? this.#focused;
     this.#drawn.forEach((drawn, id) => setAttribute(drawn.element, "aria-current", id === taskId && "true"));
   }
 
@@ -79,7 +88,7 @@ export class Table {
   move(step) {
     const { rows } = this.#listing;
     if (rows.length === 0) return;
-    const from = rows.findIndex((row) => row.task_id === (this.#focused() ?? this.#current));
+    const from = rows.findIndex((row) => row.task_id === this.#focused);
     const to = from < 0 ? 0 : Math.min(Math.max(from + step, 0), rows.length - 1);
     this.#reveal(to);
     this.focus(rows[to].task_id);
@@ -88,10 +97,6 @@ export class Table {
   /** Give a task's row the focus, if it is drawn. */
   focus(taskId) {
     this.#drawn.get(taskId)?.element.querySelector("a").focus({ preventScroll: true });
-  }
-
-  #focused() {
-    return document.activeElement?.closest?.("tr[data-id]")?.dataset.id ?? null;
   }
 
   #click(event) {
@@ -152,7 +157,9 @@ export class Table {
 
   #drawOne(row, drawn) {
     if (drawn?.row === row && drawn.version === row.version) return drawn;
-    const element = drawn?.element ?? h("tr", { "data-id": row.task_id, "aria-current": row.task_id === this.#current && "true" });
+    const element =
+      drawn?.element ??
+      h("tr", { "data-id": row.task_id, "aria-current": row.task_id === this.#current && "true" });
     element.classList.toggle("left", Boolean(row.left));
     const focused = element.contains(document.activeElement);
     fill(element, ...cells(row, this.#addressOf(row.task_id)));
@@ -164,13 +171,24 @@ export class Table {
 function cells(row, address) {
   const name = h("a", { class: "name", href: address, title: row.func_name }, row.func_name);
   const detail = h("span", { class: "id mono", title: row.task_id }, shortId(row.task_id));
-  const contents = [badge(row.status), [name, detail], when(row.created_at), attempts(row), took(row), tags(row.tags), problem(row)];
+  const text = problem(row);
+  const brief = text && h("span", { class: "brief" }, text);
+  const contents = [
+    badge(row.status),
+    [name, detail, brief],
+    when(row.created_at),
+    attempts(row),
+    took(row),
+    tags(row.tags),
+    text && h("span", { title: text }, text),
+  ];
   return COLUMNS.map(([column], index) => h("td", { class: column }, contents[index]));
 }
 
-function attempts({ status, retries_used: retries, max_retries: most }) {
-  if (most === 0) return status === "pending" ? "–" : "1";
-  return `${status === "pending" && retries === 0 ? 0 : retries + (status === "retrying" ? 0 : 1)} of ${most + 1}`;
+function attempts({ status, started, retries_used: retries, max_retries: most }) {
+  const waits = status === "pending" || status === "retrying";
+  const begun = started ? retries + (waits ? 0 : 1) : 0;
+  return most === 0 ? begun || "–" : `${begun} of ${most + 1}`;
 }
 
 function took(row) {
@@ -180,13 +198,17 @@ function took(row) {
 
 function tags(of) {
   return Object.entries(of).map(([key, value]) => {
-    return h("span", { class: "tag", title: `${key}=${value}` }, h("span", { class: "muted" }, key, " "), value);
+    return h(
+      "span",
+      { class: "tag", title: `${key}=${value}` },
+      h("span", { class: "muted" }, key, " "),
+      value,
+    );
   });
 }
 
-function problem(row) {
-  const text = row.error ?? (row.reason && row.status !== "success" ? row.reason.replaceAll("_", " ") : "");
-  return text && h("span", { title: text }, text);
+function problem({ error, reason, status }) {
+  return error ?? (reason && status !== "success" ? reason.replaceAll("_", " ") : "");
 }
 
 const caption = () => h("caption", { class: "visually-hidden" }, "Tasks, newest first");

@@ -48,11 +48,16 @@ export class Tasks {
     this.#open = open;
     this.#clear = clear;
     this.#seen = seen;
-    this.#listing = new Listing(filter, () => this.draw(), () => this.#follows);
+    this.#listing = new Listing(
+      filter,
+      () => this.draw(),
+      () => this.#follows,
+    );
     this.#table = new Table(this.#listing, open, addressOf);
     fill(document.getElementById("list-actions"), this.#pause, this.#bulk);
     fill(this.#news, this.#newer);
-    for (const name of ["scroll", "focusout", "pointerout"]) addEventListener(name, () => this.#catchUp(), { passive: true });
+    for (const name of ["scroll", "focusout", "pointerout"])
+      addEventListener(name, () => this.#catchUp(), { passive: true });
     measureToolbar();
     this.draw();
   }
@@ -71,7 +76,9 @@ export class Tasks {
     await this.#listing.show(filter);
     if (this.#listing.state !== "ready") return;
     const { rows, complete } = this.#listing;
-    announce(rows.length ? `${plural(rows.length, "task")}${complete ? "" : ", and more"}` : "No tasks match");
+    announce(
+      rows.length ? `${plural(rows.length, "task")}${complete ? "" : ", and more"}` : "No tasks match",
+    );
   }
 
   /** Take what the stream tells. */
@@ -145,14 +152,21 @@ export class Tasks {
     if (!this.#table.element.isConnected) fill(this.#list, this.#table.element, this.#foot);
     const { state, complete, rows } = this.#listing;
     if (state === "failed") fill(this.#foot, this.#failure());
-    else setText(this.#foot, complete ? `${plural(rows.length, "task")}, that is all` : "Loading older tasks …");
+    else
+      setText(this.#foot, complete ? `${plural(rows.length, "task")}, that is all` : "Loading older tasks …");
     this.#table.draw();
   }
 
   #instead() {
     const { state, filter } = this.#listing;
-    if (state === "loading") return h("div", { class: "skeletons", role: "status", "aria-label": "Loading tasks" }, SKELETON.map(() => h("div", { class: "skeleton" })));
-    if (state === "failed") return h("div", { class: "message" }, h("h3", {}, "The tasks could not be loaded"), this.#failure());
+    if (state === "loading")
+      return h(
+        "div",
+        { class: "skeletons", role: "status", "aria-label": "Loading tasks" },
+        SKELETON.map(() => h("div", { class: "skeleton" })),
+      );
+    if (state === "failed")
+      return h("div", { class: "message" }, h("h3", {}, "The tasks could not be loaded"), this.#failure());
     return isNone(filter) ? noTasks() : this.#noMatch();
   }
 
@@ -163,7 +177,13 @@ export class Tasks {
 
   #noMatch() {
     const clear = h("button", { type: "button", on: { click: () => this.#clear() } }, "Clear filters");
-    return h("div", { class: "message" }, h("h3", {}, "No tasks match"), h("p", {}, "New ones will appear here as they come."), clear);
+    return h(
+      "div",
+      { class: "message" },
+      h("h3", {}, "No tasks match"),
+      h("p", {}, "New ones will appear here as they come."),
+      clear,
+    );
   }
 }
 

@@ -8,16 +8,19 @@ import { fill, h } from "./dom.js";
 import { duration } from "./format.js";
 import { isFinished } from "./status.js";
 
-const NOTICEABLE = 0.05; // seconds: a shorter wait for a slot is not worth a line
+const NOTICEABLE = 0.05; // seconds: a shorter wait is not worth a line
 
 /**
  * The phases of a record (of the API), oldest first:
- * `{kind, title, from, to, status, note, live}`. `kind` is `queue`, `run`, `delay` or `slot`; times are
- * milliseconds since 1970; `status` is how a run ended, `live` that it has not.
+ * `{kind, title, from, to, status, note, live}`. `kind` is `queue`, `run`, `delay` or `slot` (from the end of a
+ * delay to the start: a full pool); times are milliseconds since 1970; `status` is how a run ended, `live` that
+ * it has not.
  */
 export function phases(record, current) {
   const failed = (record.failed_attempts ?? []).map((attempt) => ({
-    ...attempt, from: Date.parse(attempt.started_at), to: Date.parse(attempt.ended_at),
+    ...attempt,
+    from: Date.parse(attempt.started_at),
+    to: Date.parse(attempt.ended_at),
   }));
   const created = Date.parse(record.created_at);
   const last = lastRun(record, failed);
@@ -44,7 +47,15 @@ function queue(created, started, end, current) {
   return { kind: "queue", title: "Queued", from: created, to, live: started === null && end === null };
 }
 
-const run = (index, from, to, status, note) => ({ kind: "run", title: `Attempt ${index + 1}`, from, to, status, note, live: false });
+const run = (index, from, to, status, note) => ({
+  kind: "run",
+  title: `Attempt ${index + 1}`,
+  from,
+  to,
+  status,
+  note,
+  live: false,
+});
 
 function lastPhase(record, index, from, end, current) {
   const live = !isFinished(record.status);
@@ -55,9 +66,15 @@ function wait(attempt, next, record, end, current) {
   const due = attempt.to + attempt.next_delay * 1000;
   const until = next ?? end ?? Math.max(due, current);
   const live = next === null && end === null;
-  const delay = { kind: "delay", title: "Retry delay", from: attempt.to, to: Math.min(due, until), live: live && current < due };
+  const delay = {
+    kind: "delay",
+    title: "Retry delay",
+    from: attempt.to,
+    to: Math.min(due, until),
+    live: live && current < due,
+  };
   const late = until - due > NOTICEABLE * 1000;
-  return late ? [delay, { kind: "slot", title: "Waiting for a slot", from: due, to: until, live }] : [delay];
+  return late ? [delay, { kind: "slot", title: "Waiting to start", from: due, to: until, live }] : [delay];
 }
 
 /** The phases of a record, in an element that `update` draws again: with a record, or as time passes. */
@@ -75,22 +92,51 @@ export class Timeline {
   }
 }
 
-const columns = () => h("colgroup", {}, h("col", { class: "titles" }), h("col"), h("col", { class: "lengths" }));
-const head = () => h("thead", { class: "visually-hidden" }, h("tr", {}, ["Phase", "When", "Took"].map((title) => h("th", { scope: "col" }, title))));
+const columns = () =>
+  h("colgroup", {}, h("col", { class: "titles" }), h("col"), h("col", { class: "lengths" }));
+const head = () =>
+  h(
+    "thead",
+    { class: "visually-hidden" },
+    h(
+      "tr",
+      {},
+      ["Phase", "When", "Took"].map((title) => h("th", { scope: "col" }, title)),
+    ),
+  );
 
 function drawPhase(phase, from, span) {
   const seconds = Math.max(0, phase.to - phase.from) / 1000;
-  const bar = h("span", { class: `phase ${phase.kind}`, "data-status": phase.status, "data-live": phase.live });
+  const bar = h("span", {
+    class: `phase ${phase.kind}`,
+    "data-status": phase.status,
+    "data-live": phase.live,
+  });
   bar.style.left = `${((phase.from - from) / span) * 100}%`;
   bar.style.width = `${((phase.to - phase.from) / span) * 100}%`;
   const ended = phase.status && !phase.live ? ` ${phase.status}` : "";
-  const title = h("span", {}, phase.title, h("span", { class: "outcome", "data-status": phase.status }, ended));
-  const track = h("td", { class: "track", title: `starts ${duration((phase.from - from) / 1000)} after the task was added` }, bar);
-  return h("tr", { title: phase.note }, h("th", { scope: "row" }, title), track, h("td", { class: "took" }, duration(seconds)));
+  const title = h(
+    "span",
+    {},
+    phase.title,
+    h("span", { class: "outcome", "data-status": phase.status }, ended),
+  );
+  const track = h(
+    "td",
+    { class: "track", title: `starts ${duration((phase.from - from) / 1000)} after the task was added` },
+    bar,
+  );
+  return h(
+    "tr",
+    { title: phase.note },
+    h("th", { scope: "row" }, title),
+    track,
+    h("td", { class: "took" }, duration(seconds)),
+  );
 }
 
 function axis(span) {
-  const step = niceStep(span / 1000 / 4);
+  const step = niceStep(span / 1000 / 3);
   const marks = [];
   for (let seconds = 0; seconds <= span / 1000; seconds += step) {
     const mark = h("span", { class: "mark" }, seconds ? duration(seconds) : "0");

@@ -23,7 +23,16 @@ export class Toolbar {
     this.#change = change;
     this.#fields = fields();
     const { q, func_name: name, tag, period, since, until } = this.#fields;
-    fill(form, h("span", { class: "search" }, icon("search"), q), name, tag, period, since, until, this.#clear);
+    fill(
+      form,
+      h("span", { class: "search" }, icon("search"), q),
+      name,
+      tag,
+      period,
+      since,
+      until,
+      this.#clear,
+    );
     form.addEventListener("submit", (event) => this.#submit(event));
     for (const field of [q, tag]) field.addEventListener("input", () => this.#typed());
     for (const field of [name, since, until]) field.addEventListener("change", () => this.#send());
@@ -35,7 +44,8 @@ export class Toolbar {
     this.#filter = filter;
     this.#offer(filter.func_name);
     const custom = Boolean(filter.since || filter.until);
-    for (const name of ["q", "func_name", "tag", "since", "until"]) setValue(this.#fields[name], filter[name]);
+    for (const name of ["q", "func_name", "tag", "since", "until"])
+      setValue(this.#fields[name], filter[name]);
     this.#fields.period.value = custom ? "custom" : filter.last;
     this.#showRange(custom);
     this.#clear.hidden = isNone(filter);
@@ -91,26 +101,40 @@ export class Toolbar {
     clearTimeout(this.#timer);
     const { q, func_name: name, tag, period, since, until } = this.#fields;
     const custom = period.value === "custom";
-    this.#change({
-      status: this.#filter.status,
-      q: q.value.trim(),
-      func_name: name.value,
-      tag: tag.value.trim(),
-      last: custom ? "" : period.value,
-      since: custom ? since.value : "",
-      until: custom ? until.value : "",
-    }, typing);
+    this.#change(
+      {
+        status: this.#filter.status,
+        q: q.value.trim(),
+        func_name: name.value,
+        tag: tag.value.trim(),
+        last: custom ? "" : period.value,
+        since: custom ? since.value : "",
+        until: custom ? until.value : "",
+      },
+      typing,
+    );
   }
 }
 
 function fields() {
-  const text = (label, attributes) => h("input", { "aria-label": label, autocomplete: "off", spellcheck: "false", ...attributes });
+  const text = (label, attributes) =>
+    h("input", { "aria-label": label, autocomplete: "off", spellcheck: "false", ...attributes });
   const periods = Object.entries(PERIODS).map(([value, [title]]) => h("option", { value }, title));
   return {
-    q: text("Search name, id, tags and error", { type: "search", placeholder: "Search name, id, tags, error", class: "q" }),
+    q: text("Search name, id, tags and error", {
+      type: "search",
+      placeholder: "Search name, id, tags, error",
+      class: "q",
+    }),
     func_name: h("select", { "aria-label": "Function" }, h("option", { value: "" }, "All functions")),
     tag: text("Tag, as key or key=value", { placeholder: "tag=value", class: "tag-field" }),
-    period: h("select", { "aria-label": "Added" }, h("option", { value: "" }, "Any time"), periods, h("option", { value: "custom" }, "From – until …")),
+    period: h(
+      "select",
+      { "aria-label": "Added" },
+      h("option", { value: "" }, "Any time"),
+      periods,
+      h("option", { value: "custom" }, "From – until …"),
+    ),
     since: text("Added from", { type: "datetime-local", hidden: true }),
     until: text("Added until", { type: "datetime-local", hidden: true }),
   };
