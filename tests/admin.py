@@ -63,9 +63,13 @@ class Listener:
 
 
 @contextmanager
-def listening(url: str, last_event_id: str | None = None, **params: str) -> Iterator[Listener]:
+def listening(
+    url: str, last_event_id: str | None = None, cookies: httpx.Cookies | None = None, **params: str
+) -> Iterator[Listener]:
     """A client of the stream that has been let in: its first block has come."""
     headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
+    if cookies is not None:
+        headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
     stream = httpx.stream("GET", f"{url}/tasks/stream", params=params, headers=headers, timeout=PATIENCE)
     with stream as response:
         listener = Listener(response)

@@ -11,7 +11,9 @@ from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from taskflow.admin.addresses import base_path
+from taskflow.admin.client import Ticket
 from taskflow.admin.detail import Details
+from taskflow.admin.guard import visit_of
 from taskflow.admin.health import health
 from taskflow.admin.hub import Hub
 from taskflow.admin.overview import Overview
@@ -133,15 +135,17 @@ class Api:
 
     async def stream(
         self,
+        request: Request,
         task_id: Annotated[str | None, Query(max_length=200)] = None,
         last_event_id: Annotated[str | None, Header()] = None,
     ) -> Response:
         """Server-sent events: every change, or the changes and log lines of one task."""
         if self._hub.closed and not self._manager.running:
             raise HTTPException(503, "the TaskManager is shutting down")
-        if task_id is None:
-            return EventStreamResponse(self._hub.follow(last_event_id))
-        return EventStreamResponse(self._hub.follow_task(task_id, last_event_id))
+        visit = visit_of(request)
+        ticket = Ticket(last_event_id) if visit is None else Ticket(last_event_id, visit.lasts)
+        chunks = self._hub.follow(ticket) if task_id is None else self._hub.follow_task(task_id, ticket)
+        return EventStreamResponse(chunks)
 
     async def get_task(self, task_id: TaskId) -> Reply:
         """One task, with its arguments where those are shown, its trace and its retry."""

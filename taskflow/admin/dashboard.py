@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from taskflow.admin.addresses import DASHBOARD, base_path
+from taskflow.admin.guard import visit_of
 from taskflow.admin.pages import Page, StaticFiles
 
 __all__ = ["Dashboard"]
@@ -34,8 +35,8 @@ class Dashboard:
 
     async def show(self, request: Request) -> Response:
         """The page."""
-        session = getattr(request.state, "taskflow_session", None)
-        user = "" if session is None else session.username
+        visit = visit_of(request)
+        user = "" if visit is None else visit.session.username
         return self._page.response({**self._settings, "base": base_path(request, self._path), "user": user})
 
     async def file(self, name: str, request: Request) -> Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.openapi.models import APIKey
 from fastapi.security.base import SecurityBase
@@ -11,7 +13,7 @@ from taskflow.admin.addresses import DASHBOARD, base_path, is_same_origin, login
 from taskflow.admin.replies import Reply
 from taskflow.admin.sessions import Session, Sessions
 
-__all__ = ["COOKIE", "SessionGuard", "handle_refusals", "same_origin"]
+__all__ = ["COOKIE", "SessionGuard", "Visit", "handle_refusals", "same_origin", "visit_of"]
 
 COOKIE = "taskflow_session"
 
@@ -35,6 +37,23 @@ class NotLoggedInError(HTTPException):
         self.page = page
 
 
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What let a request in."""
+
+    session: Session
+    sessions: Sessions
+
+    def lasts(self) -> bool:
+        """Whether it still would."""
+        return self.sessions.lasts(self.session)
+
+
+def visit_of(request: Request) -> Visit | None:
+    """What let a request in that has passed the guard; ``None`` where there is no login."""
+    return getattr(request.state, "taskflow_visit", None)
+
+
 class SessionGuard(SecurityBase):
     """Lets only those in who have a session; as a dependency it shows in the OpenAPI schema too.
 
@@ -56,7 +75,7 @@ class SessionGuard(SecurityBase):
         session = self.sessions.read(request.cookies.get(COOKIE))
         if session is None:
             raise NotLoggedInError(page=request.url.path.endswith(f"{self._path}/{DASHBOARD}"))
-        request.state.taskflow_session = session
+        request.state.taskflow_visit = Visit(session, self.sessions)
         return session
 
     def log_in(self, request: Request, response: Response, username: str) -> None:
@@ -73,7 +92,7 @@ class SessionGuard(SecurityBase):
 
     def log_out(self, request: Request, response: Response) -> None:
         """End the session of the request, and have the browser forget it."""
-        self.sessions.end(request.state.taskflow_session)
+        self.sessions.end(request.state.taskflow_visit.session)
         response.delete_cookie(COOKIE, path=base_path(request, self._path), httponly=True, samesite="lax")
 
 

@@ -16,9 +16,10 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from typing import Any
 
+from taskflow.admin.client import TICK, Client, Ticket
 from taskflow.admin.messages import Change, encode_change, slim
-from taskflow.admin.ring import BehindError, Ring
-from taskflow.admin.sse import HEARTBEAT, frame
+from taskflow.admin.ring import Ring
+from taskflow.admin.sse import frame
 from taskflow.manager import TaskManager
 from taskflow.observers.base import LifecycleEvent, LogEvent
 
@@ -26,24 +27,14 @@ __all__ = ["Hub"]
 
 logger = logging.getLogger("taskflow")
 
-TICK = 0.2
-"""Seconds between two looks at what has changed."""
-
 GROUPS = 8
 """Clients look in groups, one after the other within a tick: sending to all at once would take long."""
 
-AFTER_RESET = 2.0
-"""Seconds that a client is left alone after it was told to load everything again."""
-
-HEARTBEAT_INTERVAL = 15.0
 OVERVIEW_INTERVAL = 1.0
 """Seconds between two overviews while something changes."""
 OVERVIEW_AT_REST = 10.0
 OVERVIEW_SHARE = 0.05
 """Share of the time that making overviews may take: with very many records they come less often."""
-
-RECONNECT = 2_000
-"""Milliseconds after which a browser comes back."""
 
 LINGER = 60.0
 """Seconds without any client until events are left alone: who comes back sooner misses nothing."""
@@ -77,21 +68,19 @@ class Hub:
         self._phases = itertools.cycle(TICK * group / GROUPS for group in range(GROUPS))
         self._overviews = Overviews(glance, lambda: self._ring.end)
 
-    async def follow(self, last_event_id: str | None = None) -> AsyncGenerator[bytes, None]:
+    async def follow(self, ticket: Ticket) -> AsyncGenerator[bytes, None]:
         """Chunks with every task's changes and with overviews, until `close`."""
         self._subscribe()
-        client = Client(self._ring, last_event_id, next(self._phases))
+        client = Client(self._ring, ticket, next(self._phases))
         with self._joined(client), self._overviews.wanted():
             async for chunk in client.chunks(self._overviews):
                 yield chunk
 
-    async def follow_task(
-        self, task_id: str, last_event_id: str | None = None
-    ) -> AsyncGenerator[bytes, None]:
+    async def follow_task(self, task_id: str, ticket: Ticket) -> AsyncGenerator[bytes, None]:
         """Chunks with the changes and log lines of one task, until `close`."""
         self._subscribe()
         ring = _ring(TASK_RING_SIZE)
-        client = Client(ring, last_event_id, next(self._phases))
+        client = Client(ring, ticket, next(self._phases))
         with self._watching(task_id, ring), self._joined(client):
             async for chunk in client.chunks():
                 yield chunk
@@ -200,71 +189,3 @@ class Overviews:
             # No asyncio.Event: events come from any thread, and far more often than this looks.
             while self._version() == version and time.monotonic() - started < OVERVIEW_AT_REST:  # noqa: ASYNC110
                 await asyncio.sleep(TICK)
-
-
-class Client:
-    """One who listens.
-
-    Args:
-        ring: where the messages are.
-        last_event_id: the position of the last message that it got, if it was here before.
-        phase: seconds, less than `TICK`, by which its ticks come before those of others.
-
-    Attributes:
-        closed: set it to end the stream.
-    """
-
-    def __init__(self, ring: Ring[Change], last_event_id: str | None, phase: float) -> None:
-        self.closed = asyncio.Event()
-        self._ring = ring
-        self._phase = phase
-        self._missed_some = False
-        self._rest = 0.0
-        self._next = ring.end
-        if last_event_id:
-            self._resume(last_event_id)
-
-    def _resume(self, last_event_id: str) -> None:
-        try:
-            self._next = self._ring.resume(last_event_id)
-        except BehindError:
-            self._missed_some = True
-
-    async def chunks(self, overviews: Overviews | None = None) -> AsyncGenerator[bytes, None]:
-        """What there is to send, until `closed`."""
-        yield f"retry: {RECONNECT}\nid: {self._ring.position(self._next)}\n\n".encode("ascii")
-        shown: bytes | None = None
-        sent_at = time.monotonic()
-        while not self.closed.is_set():
-            chunk = self._changes()
-            if overviews is not None and overviews.message is not shown:
-                shown = overviews.message
-                chunk += shown or b""
-            if not chunk and time.monotonic() - sent_at >= HEARTBEAT_INTERVAL:
-                chunk = HEARTBEAT
-            if chunk:
-                yield chunk
-                sent_at = time.monotonic()
-            await self._tick()
-
-    def _changes(self) -> bytes:
-        try:
-            chunk, self._next = self._ring.chunk(self._next)
-        except BehindError:
-            self._missed_some = True
-        if not self._missed_some:
-            return chunk
-        # Later messages are of no use to somebody who has to load everything again anyway, and while
-        # more happens than anybody can follow, that should not be all the time.
-        self._missed_some = False
-        self._next = self._ring.end
-        self._rest = AFTER_RESET
-        return frame("reset", {}, self._ring.position(self._next))
-
-    async def _tick(self) -> None:
-        """Return at the next tick, or when it is closed."""
-        pause = TICK - (asyncio.get_running_loop().time() + self._phase) % TICK + self._rest
-        self._rest = 0.0
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await self.closed.wait()

@@ -92,10 +92,14 @@ class Sessions:
         except BadSignature:
             return None
         # Not itsdangerous's own max_age: it refuses what a clock a second ahead of ours has signed.
-        age = self._clock() - issued.timestamp()
-        if not -SKEW <= age < self.expiry or session_id in self._ended:
+        if issued.timestamp() > self._clock() + SKEW:
             return None
-        return Session(username, session_id, issued.timestamp() + self.expiry)
+        session = Session(username, session_id, issued.timestamp() + self.expiry)
+        return session if self.lasts(session) else None
+
+    def lasts(self, session: Session) -> bool:
+        """Whether the session has neither expired nor been logged out."""
+        return self._clock() < session.ends and session.session_id not in self._ended
 
     def end(self, session: Session) -> None:
         """Accept the session no more."""

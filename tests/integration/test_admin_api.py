@@ -151,6 +151,7 @@ async def test_pages_hold_every_record_once_while_others_arrive() -> None:
         seen: list[str] = []
         url: str | None = "/tasks?limit=3&func_name=quick"
         while url is not None:
+            assert url.count("cursor=") <= 1
             answer = await http.get(url)
             seen += [task["task_id"] for task in answer.json()]
             url = answer.links["next"]["url"] if answer.links else None
@@ -384,6 +385,35 @@ async def test_a_retry_during_the_shutdown_is_refused_for_now() -> None:
             task_id = await finished(manager, fail)
         answer = await http.post(f"/tasks/{task_id}/retry")
         assert (answer.status_code, "shut down" in answer.json()["detail"]) == (503, True)
+
+
+async def test_a_retry_that_cannot_be_stored_is_refused_and_does_not_run() -> None:
+    class ReadOnly(MemoryBackend):
+        full = False
+
+        async def commit(self, changes: Any) -> Any:
+            if self.full:
+                raise BackendUnavailableError("memory", "the disk is full")
+            return await super().commit(changes)
+
+    backend = ReadOnly()
+    manager = TaskManager(snapshot_backend=backend)
+    runs = 0
+
+    @manager.task(persist=True)
+    async def count() -> None:
+        nonlocal runs
+        runs += 1
+        raise Broken("on purpose")
+
+    async with manager, client(admin_app(manager)) as http:
+        task_id = await finished(manager, count)
+        backend.full = True
+        answer = await http.post(f"/tasks/{task_id}/retry")
+        backend.full = False
+        await manager.drain()
+        assert (answer.status_code, "the disk is full" in answer.json()["detail"]) == (503, True)
+    assert runs == 1
 
 
 # Cancel

@@ -13,9 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import Request
+from starlette.middleware.gzip import GZipMiddleware
 
 from taskflow import TaskManager, task_log
-from taskflow.admin import hub, ring
+from taskflow.admin import client, hub, ring
 from taskflow.admin.sse import EventStreamResponse
 from tests.admin import Listener, Message, admin_app, listening
 from tests.processes import PATIENCE, eventually, uvicorn_process, uvicorn_thread
@@ -225,7 +227,7 @@ def test_who_follows_one_task_gets_its_changes_and_its_log_lines_alone(
 
 
 def test_a_quiet_stream_is_kept_open_by_comments(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "HEARTBEAT_INTERVAL", 0.0)
+    monkeypatch.setattr(client, "HEARTBEAT_INTERVAL", 0.0)
     with listening(url, task_id="none") as listener:
         assert next(listener.blocks()) == {"": ""}
 
@@ -302,6 +304,32 @@ def test_a_client_that_reads_nothing_holds_up_neither_tasks_nor_other_clients(
             assert any(
                 m.data["task_id"] == last and m.data["status"] == "success" for m in listener.messages("task")
             )
+
+
+def test_a_stream_ends_with_the_session_that_opened_it_and_no_other() -> None:
+    app = admin_app(TaskManager(), auth=("ada", "correct horse"), secret_key="k")
+    with uvicorn_thread(app) as url, httpx.Client(base_url=url) as one, httpx.Client(base_url=url) as other:
+        for http in (one, other):
+            http.post("/tasks/auth/login", data={"username": "ada", "password": "correct horse"})
+        with listening(url, cookies=one.cookies) as ending, listening(url, cookies=other.cookies) as staying:
+            one.post("/tasks/auth/logout")
+            for _ in ending.blocks():
+                pass  # to its orderly end
+            assert next(staying.messages("overview"))
+        assert httpx.get(f"{url}/tasks/stream").status_code == 401
+
+
+def test_the_stream_passes_through_what_applications_put_in_its_way(manager: TaskManager) -> None:
+    app = admin_app(manager)
+    app.add_middleware(GZipMiddleware, minimum_size=0)
+
+    @app.middleware("http")
+    async def plain(request: Request, call_next: Any) -> Any:
+        return await call_next(request)
+
+    with uvicorn_thread(app) as url, listening(url) as listener:
+        manager.enqueue(quick)
+        assert len(until(listener, "success")) == 3
 
 
 def test_streams_end_when_the_shutdown_begins(tmp_path: Path) -> None:
