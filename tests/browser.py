@@ -71,7 +71,7 @@ class Complaints:
             self.elsewhere.append(request.url)
 
     def _response(self, response: Response) -> None:
-        if response.status >= 400 and "/static/" in response.url:
+        if response.status == 404 and "/static/" in response.url:
             self.missing.append(response.url)
 
 

@@ -110,15 +110,14 @@ function leave() {
 
 function showTask(taskId) {
   const before = detail.taskId;
-  tasks.table.mark(taskId);
   if (taskId === null) {
     detail.close();
-    if (before !== null) tasks.table.focus(before);
+    if (before !== null) tasks.table.focus(before); // first: whoever reads with the keyboard goes on there
   } else {
     detail.open(taskId);
   }
+  tasks.mark(taskId);
   document.title = taskId === null ? title : `${taskId.slice(0, 8)} – ${title}`;
-  tasks.draw();
 }
 
 function escape(event) {

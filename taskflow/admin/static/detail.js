@@ -55,7 +55,6 @@ export class Detail {
     fill(this.#element, this.#parts.head, this.#parts.body);
     setAttribute(this.#element, "aria-busy", "true");
     this.#element.hidden = false;
-    document.body.classList.add("with-detail");
     cover(narrow.matches);
     this.#parts.title.focus({ preventScroll: true });
     this.#read();
@@ -69,7 +68,6 @@ export class Detail {
     this.#stop();
     fill(this.#element);
     this.#element.hidden = true;
-    document.body.classList.remove("with-detail");
     cover(false);
   }
 

@@ -30,6 +30,7 @@ export class Tasks {
   #clear;
   #seen;
   #paused = false;
+  #opened = false;
   #counts = {};
   #frame = null;
   #listing;
@@ -68,7 +69,7 @@ export class Tasks {
   }
 
   get #follows() {
-    return !this.#paused && !this.#table.isRead && !document.body.classList.contains("with-detail");
+    return !this.#paused && !this.#opened && !this.#table.isRead;
   }
 
   /** Show what another filter lets through. */
@@ -84,6 +85,13 @@ export class Tasks {
   /** Take what the stream tells. */
   apply(event) {
     this.#listing.apply(event);
+  }
+
+  /** Mark the task that is open, or none (null). */
+  mark(taskId) {
+    this.#opened = taskId !== null;
+    this.#table.mark(taskId);
+    this.#catchUp();
   }
 
   /** Know how many there are in each state. */
