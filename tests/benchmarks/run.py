@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import dashboard, http, memory, metrics, throughput, tracing
+from tests.benchmarks import dashboard, http, memory, metrics, persistence, throughput, tracing
+from tests.benchmarks.compare import comparison
 from tests.benchmarks.table import machine
 
 BENCHMARKS = {
@@ -18,6 +19,8 @@ BENCHMARKS = {
     "metrics": metrics.run,
     "dashboard": dashboard.run,
     "tracing": tracing.run,
+    "persistence": persistence.run,
+    "compare": comparison.run,
 }
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import gc
+import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+WORKSHOP = Path(__file__).parents[2] / ".bench"
+"""Where benchmarks keep what they make; git ignores it."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,15 @@ def heading(text: str) -> None:
 
 def machine() -> str:
     """What this runs on, in a line."""
-    import os
+    cores = f"{os.cpu_count()} cores{_processor()}"
+    return f"Python {platform.python_version()} on {platform.system()} {platform.machine()}, {cores}"
 
-    return f"Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores"
+
+def _processor() -> str:
+    """Its model, where the system tells."""
+    information = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*: (.+)$", information.read_text() if information.exists() else "", re.M)
+    return f" ({found[1]})" if found else ""
 
 
 def target(reached: float, wanted: float) -> str:

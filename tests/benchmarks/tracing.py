@@ -16,8 +16,6 @@ from pathlib import Path
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry
 
@@ -30,9 +28,12 @@ from taskflow import (
     TaskObserver,
     task_log,
 )
+from tests.benchmarks.exporting import NullExporter, make_provider
 from tests.benchmarks.table import heading
 
 TASKS = 10_000
+QUEUE = 4 * TASKS
+"""Spans that may wait for the exporter."""
 ROUNDS = 5
 RAW = "raw SDK: 2 spans, 1 event"
 REQUEST = 100
@@ -52,19 +53,6 @@ class Measurement:
     name: str
     rate: float
     ratio: float
-
-
-class NullExporter(SpanExporter):
-    """Takes the spans and forgets them: an exporter's own work is the same for both sides."""
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return SpanExportResult.SUCCESS
-
-
-def make_provider() -> TracerProvider:
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(NullExporter(), max_queue_size=4 * TASKS))
-    return provider
 
 
 async def noop() -> None:
@@ -109,7 +97,7 @@ def current_spans(tracer: trace.Tracer) -> None:
 
 async def raw_sdk_rate(make_spans: Callable[[trace.Tracer], None] = current_spans) -> float:
     """Tasks' worth of spans per second that the SDK alone makes."""
-    provider = make_provider()
+    provider = make_provider(NullExporter(), queue=QUEUE)
     tracer = provider.get_tracer("benchmark")
     began = time.perf_counter()
     for _ in range(TASKS):
@@ -140,7 +128,7 @@ async def observed_rate(
     folder: Path, *, spans: bool = False, metrics: bool = False, file: bool = False
 ) -> float:
     """`engine_rate` with a fresh observer of each kind that is wanted."""
-    provider = make_provider()
+    provider = make_provider(NullExporter(), queue=QUEUE)
     observers: list[TaskObserver] = []
     if spans:
         observers.append(OpenTelemetryObserver(provider))
