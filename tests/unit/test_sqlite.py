@@ -227,14 +227,15 @@ async def test_a_missing_table_is_told(path: Path):
 
 async def test_an_older_file_is_migrated_with_its_rows(path: Path, monkeypatch: pytest.MonkeyPatch):
     await written(path, row("a", SUCCESS))
-    newer = (*migrations("sqlite"), "CREATE TABLE extra (id); -- it has a ;\nINSERT INTO extra VALUES (';');")
+    script = "CREATE TABLE extra (id); -- a table;\nINSERT INTO extra VALUES ('one;\ntwo');\n"
+    newer = (*migrations("sqlite"), script)
     monkeypatch.setattr(sqlite_file, "migrations", lambda kind: newer)
     backend = SqliteBackend(path)
     assert row("a", SUCCESS) == await backend.get("a")
     await backend.close()
 
     with closing(sqlite3.connect(path)) as connection:
-        assert [(";",)] == connection.execute("SELECT id FROM extra").fetchall()
+        assert [("one;\ntwo",)] == connection.execute("SELECT id FROM extra").fetchall()
         assert (len(newer),) == connection.execute("PRAGMA user_version").fetchone()
 
 
@@ -253,6 +254,27 @@ async def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: p
 
 
 # What goes wrong, and is mended
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (sqlite3.SQLITE_IOERR_FSYNC, BackendUnavailableError),
+        (sqlite3.SQLITE_CANTOPEN_ISDIR, BackendUnavailableError),
+        (sqlite3.SQLITE_BUSY_RECOVERY, BackendUnavailableError),
+        (sqlite3.SQLITE_READONLY_DBMOVED, BackendUnavailableError),
+        (sqlite3.SQLITE_CORRUPT_INDEX, BackendFormatError),
+        (sqlite3.SQLITE_NOTADB, BackendFormatError),
+        (sqlite3.SQLITE_ERROR, BackendFormatError),
+    ],
+)
+def test_an_error_is_told_by_its_kind_whatever_its_details(path: Path, code: int, expected: type[Exception]):
+    error = sqlite3.OperationalError("no luck")
+    error.sqlite_errorcode = code
+    translated = SqliteFile(path, 5.0).translated(error)
+    assert expected is type(translated)
+    assert str(path) in translated.reason
+    assert "no luck" in translated.reason
 
 
 @contextmanager
