@@ -38,7 +38,7 @@ export class States {
     this.#buttons.forEach((button, status) => {
       const number = status === null ? total : (overview.counts[status] ?? 0);
       setText(button.number, count(number));
-      setText(button.note, note(status, overview));
+      setText(button.note, number || status === null ? note(status, overview) : "");
       button.element.classList.toggle("none", number === 0);
     });
   }

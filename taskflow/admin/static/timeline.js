@@ -8,6 +8,7 @@ import { fill, h } from "./dom.js";
 import { duration } from "./format.js";
 import { isFinished } from "./status.js";
 
+const MARK = 130; // pixels of the timeline's width for each mark of its axis
 const NOTICEABLE = 0.05; // seconds: a shorter wait is not worth a line
 
 /**
@@ -88,7 +89,11 @@ export class Timeline {
     const from = found[0].from;
     const span = Math.max(...found.map((phase) => phase.to)) - from || 1;
     const rows = found.map((phase) => drawPhase(phase, from, span));
-    fill(this.element, h("table", {}, columns(), head(), h("tbody", {}, rows)), axis(span));
+    fill(
+      this.element,
+      h("table", {}, columns(), head(), h("tbody", {}, rows)),
+      axis(span, this.element.clientWidth / MARK),
+    );
   }
 }
 
@@ -135,8 +140,8 @@ function drawPhase(phase, from, span) {
   );
 }
 
-function axis(span) {
-  const step = niceStep(span / 1000 / 3);
+function axis(span, room) {
+  const step = niceStep(span / 1000 / Math.max(2, Math.floor(room)));
   const marks = [];
   for (let seconds = 0; seconds <= span / 1000; seconds += step) {
     const mark = h("span", { class: "mark" }, seconds ? duration(seconds) : "0");
