@@ -64,8 +64,10 @@ class DurableTask:
     @property
     def open(self) -> bool:
         """Whether something is on its way that decides whether the task is ours to run."""
-        undecided = self.refused is None or self.holder is not None  # that it is a duplicate is stored, too
-        return (self.status is None or self.queued > 0) and undecided and not self.lost
+        if self.lost or (self.refused is not None and self.holder is None):
+            return False
+        # That it is a duplicate is stored, too; what nobody has refused will be written ahead.
+        return self.queued > 0 or (self.status is None and self.refused is None)
 
     def write_ahead(self) -> None:
         """Store it; refused at once while the backend is known to be away."""

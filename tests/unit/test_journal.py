@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from taskflow import CommitError, LifecycleEvent, TaskManager, TaskObserver
+from taskflow.backend import Change
 from taskflow.instance import Instance
 from taskflow.journal import Journal
 from taskflow.rows import to_record
 from taskflow.stream import EventStream
 from taskflow.vitals import BackendVitals
-from tests.backends import record
+from tests.backends import record, row
 from tests.faulty import FaultyBackend
 from tests.processes import PATIENCE
 
@@ -39,6 +40,21 @@ async def test_what_is_being_written_when_it_closes_is_waited_for():
     backend.gate.set()
     await closing
     assert await backend.get("second") is not None
+
+
+@pytest.mark.parametrize("there", [row("a", owner="other"), row("b", owner="other", idempotency_key="k")])
+async def test_a_task_that_was_refused_is_settled_although_there_is_nothing_more_to_store(there):
+    backend = FaultyBackend()
+    await backend.commit([Change(there)])
+    instance = Instance(backend, BackendVitals(backend.kind, EventStream()), 10, 30)
+    journal = Journal(instance, lambda task: None, refuse_nothing)
+    journal.start()
+    task = journal.open(record("a", idempotency_key="k"))
+    journal.write_ahead(task)
+    async with asyncio.timeout(PATIENCE):
+        assert not await task.settled()
+    assert task.holder == there.task_id
+    await journal.close(PATIENCE)
 
 
 @asynccontextmanager
