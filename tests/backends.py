@@ -58,6 +58,11 @@ def row(task_id: str, status: TaskStatus = TaskStatus.PENDING, owner: str = "her
     return to_row(record(task_id, status, **fields), owner)
 
 
+def history(task_id: str, status: TaskStatus = TaskStatus.SUCCESS, **fields: Any) -> TaskRow:
+    """The row of a task that was not written ahead."""
+    return row(task_id, status, **{"durable": False} | fields)
+
+
 def inserts(*rows: TaskRow) -> list[Change]:
     """Changes that insert rows."""
     return [Change(each) for each in rows]
@@ -66,3 +71,16 @@ def inserts(*rows: TaskRow) -> list[Change]:
 def ids(rows: list[TaskRow]) -> list[str]:
     """Which rows these are, in order."""
     return [each.task_id for each in rows]
+
+
+def to(new: TaskRow, expected: TaskRow) -> Change:
+    """The change into a new row of one that is as expected."""
+    assert expected.owner is not None
+    return Change(new, (expected.owner, expected.status))
+
+
+async def written(path: Path, *rows: TaskRow) -> None:
+    """Make an SQLite file with these rows, and close it."""
+    backend = SqliteBackend(path)
+    await backend.save(rows)
+    await backend.close()
