@@ -194,6 +194,7 @@ def test_an_overview_that_fails_once_comes_the_next_time(
             raise failure
         return await stats()
 
+    monkeypatch.setattr(hub, "OVERVIEW_AT_REST", 3600.0)
     monkeypatch.setattr(manager.history, "totals", totals)
     with listening(url) as listener:
         assert next(listener.messages("overview")).data["counts"]["success"] == 0
