@@ -119,8 +119,8 @@ class SqliteFile:
             return None
         return status.st_dev, status.st_ino
 
-    def translated(self, error: sqlite3.Error) -> BackendError:
-        """An error of the driver in the words of the contract."""
+    def translated(self, error: sqlite3.Error | ValueError) -> BackendError:
+        """An error of the driver, or of a value that is none, in the words of the contract."""
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in UNAVAILABLE:
             return BackendUnavailableError(KIND, f"{self.path}: {UNAVAILABLE[code]} ({error})")
@@ -224,7 +224,7 @@ class Connections:
         try:
             with self._connection() as connection:
                 return work(connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError) as error:
             raise self._file.translated(error) from error
 
     @contextmanager

@@ -10,7 +10,6 @@ from typing import Any, Final
 from taskflow.backend import FIXED
 from taskflow.backends.sqlite_file import KIND
 from taskflow.backends.statements import COLUMNS, statement
-from taskflow.exceptions import BackendFormatError
 from taskflow.models import TERMINAL, TaskStatus
 from taskflow.query import TaskQuery, microseconds
 from taskflow.rows import TaskRow
@@ -92,14 +91,14 @@ def row_of(values: tuple[Any, ...]) -> TaskRow:
     """The row whose columns were read.
 
     Raises:
-        BackendFormatError: they are not what was written.
+        ValueError: they are not what was written.
     """
     row = dict(zip(COLUMNS, values, strict=True))
     try:
         row["status"] = TaskStatus(row["status"])
         row["labels"] = tuple(json.loads(line) for line in row["labels"].split("\n")[1:])
-    except (AttributeError, ValueError) as error:
-        raise BackendFormatError(KIND, f"the row of task {row['task_id']} is damaged: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the row of task {row['task_id']} is damaged: {error}") from error
     return TaskRow(**row | {"durable": bool(row["durable"]), "encrypted": bool(row["encrypted"])})
 
 

@@ -177,15 +177,40 @@ async def test_a_damaged_file_is_told(path: Path, place: slice):
 
 @pytest.mark.parametrize(
     "damage",
-    ["UPDATE tasks SET status = 'lost'", "UPDATE tasks SET labels = 'x' || char(10) || 'y'"],
+    [
+        "UPDATE tasks SET status = 'lost'",
+        "UPDATE tasks SET labels = 'x' || char(10) || 'y'",
+        "UPDATE tasks SET labels = x'0a'",
+        "UPDATE tasks SET body = CAST(x'ff' AS TEXT)",
+    ],
 )
-async def test_a_damaged_row_is_told_by_its_task(path: Path, damage: str):
+async def test_a_damaged_row_is_told(path: Path, damage: str):
     await written(path, row("a", SUCCESS))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(damage)
     backend = SqliteBackend(path)
-    with pytest.raises(BackendFormatError, match="the row of task a is damaged"):
+    with pytest.raises(BackendFormatError) as caught:
         await backend.get("a")
+    assert str(path) in caught.value.reason
+    await backend.close()
+
+
+async def test_a_damaged_row_is_told_by_its_task(path: Path):
+    await written(path, row("a", SUCCESS))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE tasks SET status = 'lost'")
+    backend = SqliteBackend(path)
+    with pytest.raises(BackendFormatError, match="the row of task a is damaged: 'lost'"):
+        await backend.find(TaskQuery())
+    with pytest.raises(BackendFormatError, match="'lost' is not a valid TaskStatus"):
+        await backend.count()
+    await backend.close()
+
+
+async def test_text_that_no_database_takes_is_refused_as_such(path: Path):
+    backend = SqliteBackend(path)
+    with pytest.raises(BackendFormatError, match="surrogates not allowed"):
+        await backend.save([row("\ud800", SUCCESS)])
     await backend.close()
 
 
