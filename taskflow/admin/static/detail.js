@@ -110,9 +110,9 @@ export class Detail {
     fill(title, record.func_name);
     fill(status, badge(record.status), when(record.created_at));
     this.#drawButtons(buttons, record);
-    timeline.update(record);
     logs.show(record.logs);
     keepFocus(content, () => fill(content, this.#contents(record)));
+    timeline.update(record); // in its place, where it knows how wide it is
     setAttribute(this.#element, "aria-busy", "false");
     tick(this.#element);
     if (isFinished(record.status)) this.#stop();
