@@ -8,7 +8,16 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from taskflow.models import TaskStatus
 
-__all__ = ["ActionResult", "ErrorAnswer", "Health", "MetricsSummary", "OverviewAnswer", "Task", "TaskDetail"]
+__all__ = [
+    "ActionResult",
+    "ErrorAnswer",
+    "Health",
+    "MetricsSummary",
+    "OverviewAnswer",
+    "Task",
+    "TaskDetail",
+    "error_answers",
+]
 
 
 class ErrorAnswer(BaseModel):

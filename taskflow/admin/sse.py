@@ -6,8 +6,9 @@ Source of the format: https://html.spec.whatwg.org/multipage/server-sent-events.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -16,11 +17,17 @@ from taskflow.admin.replies import encode
 
 __all__ = ["HEARTBEAT", "EventStreamResponse", "frame"]
 
+logger = logging.getLogger("taskflow")
+
 HEARTBEAT = b":\n\n"
 """A comment: keeps proxies from closing what looks idle."""
 
 SEND_TIMEOUT = 20.0
-"""Seconds after which a client that takes nothing more is given up."""
+"""Seconds after which a client that takes nothing more is given up.
+
+What the server has buffered for it stays until the connection breaks, and uvicorn's shutdown waits for
+that: ``--timeout-graceful-shutdown`` sets it a limit.
+"""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -68,11 +75,13 @@ class EventStreamResponse(Response):
     async def _send(self, send: Send) -> None:
         start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         async with aclosing(self._chunks) as chunks:
-            with suppress(TimeoutError):
+            try:
                 await self._within(send, start)
                 async for chunk in chunks:
                     await self._within(send, {"type": "http.response.body", "body": chunk, "more_body": True})
                 await self._within(send, {"type": "http.response.body", "body": b"", "more_body": False})
+            except TimeoutError:
+                logger.info("a client of the stream took nothing for %g s: given up", self._send_timeout)
 
     async def _within(self, send: Send, message: Message) -> None:
         async with asyncio.timeout(self._send_timeout):
