@@ -101,8 +101,7 @@ class History:
         """How many records there are in each state that has any, and how long those took."""
         if self._backend is None or self._unsaved is None:
             return await self._memory_totals()
-        await self._unsaved.flush()
-        return await self._cache.get("totals", self._backend.count)
+        return await self._cache.get("totals", functools.partial(_count, self._backend, self._unsaved))
 
     async def _memory(self) -> dict[str, TaskRecord]:
         unsaved = () if self._unsaved is None else self._unsaved.unsaved()
@@ -143,6 +142,12 @@ class History:
 def _newest(count: int, records: Iterable[TaskRecord]) -> list[TaskRecord]:
     """The records that come first in the listing; the order of `Cursor`, without making one for each."""
     return heapq.nlargest(count, records, key=operator.attrgetter("created_at", "task_id"))
+
+
+async def _count(backend: SnapshotBackend, unsaved: Unsaved) -> dict[TaskStatus, StatusTotal]:
+    """What the backend counts, once it has everything."""
+    await unsaved.flush()
+    return await backend.count()
 
 
 async def _sliced(records: Iterable[TaskRecord]) -> AsyncIterator[list[TaskRecord]]:
