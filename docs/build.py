@@ -36,25 +36,34 @@ def main() -> int:
 
 def stage(root: Path, staged: Path) -> None:
     """Write every page of ``docs``, and every file of the repository that one of them leads to."""
-    waiting = [path for path in (root / "docs").rglob("*") if path.suffix in {".md", ".css", *PICTURES}]
-    seen = set(waiting)
+    waiting = [path for path in (root / "docs").rglob("*") if is_page(path)]
+    written: set[Path] = set()
     while waiting:
         source = waiting.pop()
-        target = staged / address(source, root)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.suffix in {".css", *PICTURES}:
-            shutil.copyfile(source, target)
-            continue
+        if source not in written:
+            written.add(source)
+            write(source, root, staged / address(source, root))
+            waiting += linked(source, root)
+
+
+def write(source: Path, root: Path, target: Path) -> None:
+    """Write what the site has of a file."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.suffix in PICTURES:
+        shutil.copyfile(source, target)
+    else:
         target.write_text(page(source, root), encoding="utf-8")
-        found = set(linked(source, root)) - seen
-        seen |= found
-        waiting += found
+
+
+def is_page(source: Path) -> bool:
+    """Whether a file of ``docs`` is on the site as it is."""
+    return source.suffix == ".md" or source.suffix in PICTURES
 
 
 def address(source: Path, root: Path) -> Path:
     """Where the site has a file: pages and pictures as they lie in ``docs``, others on pages of their own."""
     inside = source.relative_to(root)
-    if inside.parts[0] == "docs" and source.suffix in {".md", ".css", *PICTURES}:
+    if inside.parts[0] == "docs" and is_page(source):
         return inside.relative_to("docs")
     return Path("repository", f"{inside}.md")
 

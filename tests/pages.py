@@ -21,6 +21,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 KEY = "bm90IGEgc2VjcmV0OiBvbmx5IGZvciB0aGUgdGVzdHM="
 ENVIRONMENT = {
     "ADMIN_PASSWORD": "swordfish",
+    "ADMIN_SECRET_KEY": "for-cookies",
     "METRICS_TOKEN": "for-prometheus",
     "SESSION_KEY": "for-cookies",
     "TASKFLOW_KEY": KEY,

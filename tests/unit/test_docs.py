@@ -7,18 +7,24 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 import yaml
+from fastapi import FastAPI
 from packaging.version import Version
 
 import taskflow
 from taskflow.models import TRANSITIONS
+from tests.browser import chromium, visit
 from tests.pages import blocks, every_page
 from tests.processes import ROOT
 
@@ -138,6 +144,34 @@ def test_no_style_sheet_fetches_anything_from_another_host(site: Path):
     assert [found for found in fetched if "//" in found and "data:" not in found] == []
 
 
+def test_in_a_browser_it_asks_nobody_else_and_fits_the_screen(site: Path, executable: Callable[[str], Path]):
+    with served(site) as url, chromium(executable("chromium")) as browser:
+        for scheme, width in (("light", 390), ("dark", 1280)):
+            window = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
+            for address in ("tutorial/2-retries/", "reference/manager/"):
+                with visit(browser, url + address, **window) as page:
+                    page.wait_for_load_state("networkidle")
+                    root = page.locator("html")
+                    assert not root.evaluate("root => root.scrollWidth > root.clientWidth"), (address, width)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder's files on a free port."""
+    handler = partial(QuietHandler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
 def test_every_link_of_the_site_leads_somewhere(site: Path, pages: dict[Path, Html]):
     broken = [
         (str(page.relative_to(site)), link)
@@ -167,6 +201,29 @@ def test_every_public_name_is_in_the_reference(name: str, site: Path, pages: dic
     reference = [html for page, html in pages.items() if page.is_relative_to(site / "reference")]
     found = [html for html in reference if any(re.fullmatch(rf"taskflow\..*\b{name}", i) for i in html.ids)]
     assert len(found) == 1
+
+
+def test_the_table_of_routes_is_the_schema():
+    app = FastAPI()
+    taskflow.TaskAdmin(app, taskflow.TaskManager())
+    schema = {
+        f"{method.upper()} {path}" for path, calls in app.openapi()["paths"].items() for method in calls
+    }
+    text = (DOCS / "reference/http-api.md").read_text()
+    assert schema == set(re.findall(r"^\| `((?:GET|POST) [^`]+)` \|", text, re.MULTILINE))
+
+
+def test_the_parameters_of_the_listing_are_those_of_the_schema():
+    app = FastAPI()
+    taskflow.TaskAdmin(app, taskflow.TaskManager())
+    listing = app.openapi()["paths"]["/tasks"]["get"]["parameters"]
+    table = (DOCS / "reference/http-api.md").read_text().partition("## Listing")[2].partition("\n## ")[0]
+    named = [
+        name
+        for row in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    ]
+    assert [parameter["name"] for parameter in listing] == named
 
 
 def test_the_version_is_the_newest_of_the_changelog_or_the_next_one():
