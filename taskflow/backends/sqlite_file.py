@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,8 @@ SETTINGS = (
     "PRAGMA wal_autocheckpoint = 4000",  # pages: 16 MB, so that a busy page goes into the file less often
     "PRAGMA journal_size_limit = 67108864",  # bytes that the log keeps after a large transaction
 )
+
+RETRY_SECONDS = 0.01
 
 # By primary result code: https://www.sqlite.org/rescode.html
 UNAVAILABLE = {
@@ -97,6 +100,17 @@ class SqliteFile:
             BackendUnavailableError: it is read-only.
             BackendFormatError: it is something else, or of a newer version.
         """
+        deadline = time.monotonic() + self.busy_timeout
+        while True:
+            try:
+                return self._connect()
+            except sqlite3.OperationalError as error:
+                # While another process makes the file, SQLite does not always wait.
+                if _kind(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(RETRY_SECONDS)
+
+    def _connect(self) -> sqlite3.Connection:
         if self.identity is not None:
             self._check_access()
             self._check_owner()
@@ -121,7 +135,7 @@ class SqliteFile:
 
     def translated(self, error: sqlite3.Error | ValueError) -> BackendError:
         """An error of the driver, or of a value that is none, in the words of the contract."""
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        code = _kind(error)
         if code in UNAVAILABLE:
             return BackendUnavailableError(KIND, f"{self.path}: {UNAVAILABLE[code]} ({error})")
         return BackendFormatError(KIND, f"{self.path}: {UNUSABLE.get(code, 'unexpected content')} ({error})")
@@ -164,6 +178,12 @@ class SqliteFile:
             reason = f"version {version} of the format is newer than this Taskflow's, {len(known)}"
             raise BackendFormatError(KIND, f"{self.path}: {reason}")
         return list(enumerate(known, 1))[version:]
+
+
+def _kind(error: Exception) -> int:
+    """The primary result code, without the details that SQLite adds to it."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF
 
 
 def transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -85,6 +85,22 @@ async def test_a_write_waits_for_others_and_pages_do_not_wait_for_it(path: Path)
     await backend.close()
 
 
+def test_a_file_that_another_process_is_making_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch):
+    prepare = SqliteFile._prepare
+    answers = iter([sqlite3.SQLITE_BUSY_RECOVERY, sqlite3.SQLITE_BUSY])
+
+    def prepare_at_the_third_time(file: SqliteFile, connection: sqlite3.Connection) -> None:
+        if (code := next(answers, None)) is not None:
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = code
+            raise error
+        prepare(file, connection)
+
+    monkeypatch.setattr(SqliteFile, "_prepare", prepare_at_the_third_time)
+    with closing(SqliteFile(path, PATIENCE).connect()) as connection:
+        assert (0,) == connection.execute("SELECT count(*) FROM tasks").fetchone()
+
+
 async def test_a_save_that_fails_in_the_middle_saves_nothing(path: Path):
     backend = SqliteBackend(path)
     good, bad = row("a", SUCCESS), replace(row("b", SUCCESS), payload=object())
