@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from taskflow.exceptions import BackendError, BackendUnavailableError
 from taskflow.observers.base import BackendEvent
+from taskflow.running import cancellable
 from taskflow.stream import EventStream
 
 __all__ = ["BackendVitals"]
@@ -60,7 +61,7 @@ class BackendVitals:
         """
         started = time.monotonic()
         try:
-            result = await work
+            result = await cancellable(work)
         except BackendError as error:
             self._failed(operation, started, records, error)
             raise
