@@ -57,8 +57,14 @@ def _kills(text: str) -> tuple[str, int]:
 
 
 def _run(kind: str, kills: int, seed: int) -> tuple[Summary, list[str]]:
-    with tempfile.TemporaryDirectory(prefix="taskflow-chaos-") as folder, _place(kind, Path(folder)) as place:
-        return Campaign(place, seed, instances=INSTANCES[kind], say=_say).run(kills)
+    folder = Path(tempfile.mkdtemp(prefix="taskflow-chaos-"))
+    with _place(kind, folder) as place:
+        summary, wrong = Campaign(place, seed, instances=INSTANCES[kind], say=_say).run(kills)
+    if wrong:
+        print(f"\nall traces are in {folder}")
+    else:
+        shutil.rmtree(folder)
+    return summary, wrong
 
 
 def _say(text: str) -> None:

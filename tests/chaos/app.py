@@ -126,7 +126,7 @@ def new_app(place: Place, dispatch: Dispatch) -> FastAPI:
 
 def serve(place: Place, dispatch: Dispatch, port: int) -> None:
     """Be an instance of the application until a signal comes."""
-    log = os.open(place.folder / f"server-{port}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    log = os.open(place.server_log(port), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for stream in (1, 2):
         os.dup2(log, stream)
     logging.basicConfig(format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")

@@ -36,6 +36,11 @@ class Instance:
         self._process = FORKS.Process(target=serve, args=(self.place, dispatch, self.port), daemon=True)
         self._process.start()
 
+    @property
+    def output(self) -> str:
+        """What all of its lives have written to stdout and stderr so far."""
+        return self.place.server_log(self.port).read_text()
+
     def is_ready(self) -> bool:
         """Whether the application has started."""
         with socket.socket() as probe:
@@ -57,7 +62,7 @@ class Instance:
             return
         self.send(number)
         self._process.join(PATIENCE)
-        assert self._process.exitcode is not None, f"still running {PATIENCE:g} s after {number.name}"
+        assert self._process.exitcode is not None, f"{PATIENCE:g} s after {number.name}:\n{self.output}"
         self._process.close()
         self._process = None
 

@@ -57,6 +57,10 @@ class Place:
         """As soon as there is such a file, gated tasks with this number go on."""
         return self.folder / f"gate-{number}"
 
+    def server_log(self, port: int) -> Path:
+        """What the instance on a port has to say."""
+        return self.folder / f"server-{port}.log"
+
     def backend(self) -> SnapshotBackend:
         """Another way to the same tasks."""
         if self.kind == "postgres":
