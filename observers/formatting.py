@@ -164,12 +164,20 @@ def _json_head(event: LifecycleEvent | LogEvent) -> str:
     )
 
 
-_durations, _texts = attrgetter(*DURATION_KEYS), attrgetter(*TEXT_KEYS)
+_texts = attrgetter(*TEXT_KEYS)
 
 
 def _optional(event: LifecycleEvent) -> str:
-    durations = zip(DURATION_KEYS, _durations(event), strict=True)
-    line = "".join([f',"{key}":{value:.6f}' for key, value in durations if value is not None])
+    # `DURATION_KEYS` written out: a loop over them takes three times as long, in nearly every line.
+    line = ""
+    if event.next_delay is not None:
+        line += f',"next_delay":{event.next_delay:.6f}'
+    if event.queue_duration is not None:
+        line += f',"queue_duration":{event.queue_duration:.6f}'
+    if event.slot_wait is not None:
+        line += f',"slot_wait":{event.slot_wait:.6f}'
+    if event.attempt_duration is not None:
+        line += f',"attempt_duration":{event.attempt_duration:.6f}'
     texts = _texts(event)
     if texts == NO_TEXTS:
         return line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from opentelemetry.context import get_current
+from opentelemetry.context import Context, get_current
 from opentelemetry.trace import SpanContext, format_span_id, format_trace_id, get_current_span
 
 __all__ = ["SpanIds", "current_span_ids"]
@@ -19,22 +19,21 @@ class SpanIds(NamedTuple):
 
 
 class _CurrentSpanIds:
-    """The ids of the span that is current; those of the last span that was asked for are kept, because
-    several observers ask for every event.
+    """The ids of the span that is current; those of the last context are kept, because several observers
+    ask for every event.
     """
 
     def __init__(self) -> None:
-        self._latest: tuple[SpanContext | None, SpanIds | None] = (None, None)
+        self._latest: tuple[Context | None, SpanIds | None] = (None, None)
 
     def __call__(self) -> SpanIds | None:
-        current = get_current()
-        if not current:
+        context = get_current()
+        if not context:
             return None  # nobody traces
-        span = get_current_span(current).get_span_context()
         known, ids = self._latest
-        if span is not known:
-            ids = _ids(span)
-            self._latest = (span, ids)  # one assignment: threads share this
+        if context is not known:  # a context never changes
+            ids = _ids(get_current_span(context).get_span_context())
+            self._latest = (context, ids)  # one assignment: threads share this
         return ids
 
 

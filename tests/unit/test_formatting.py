@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from taskflow.models import TaskStatus
 from taskflow.observers.base import LifecycleEvent, LogEvent
-from taskflow.observers.formatting import FORMATS, lifecycle_level
+from taskflow.observers.formatting import DURATION_KEYS, FORMATS, TEXT_KEYS, lifecycle_level
 from taskflow.observers.plain import MAX_VALUES, plain
 
 NOON = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -171,6 +171,18 @@ def test_a_json_lifecycle_line_adds_only_the_keys_that_are_set():
         "retry_of": "other",
         "attempt_duration": 0.5,
     }
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [*((key, 0.25) for key in DURATION_KEYS), *((key, "some text") for key in TEXT_KEYS)],
+)
+def test_each_optional_key_is_in_the_line_as_soon_as_it_is_set(key, value):
+    without = json_of(lifecycle_event(TaskStatus.FAILED))
+
+    line = json_of(lifecycle_event(TaskStatus.FAILED, **{key: value}))
+
+    assert {key: value} == {name: line[name] for name in line.keys() - without.keys()}
 
 
 def test_a_state_has_the_level_that_a_reader_would_give_it():
