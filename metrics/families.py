@@ -200,7 +200,7 @@ class HistogramChild:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
-        self._exemplars: dict[int, Exemplar] = {}
+        self._exemplars: dict[int, tuple[dict[str, str], float, float]] = {}
         self._lock = threading.Lock()
 
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
@@ -210,7 +210,8 @@ class HistogramChild:
             self._counts[bucket] += 1
             self._sum += amount
             if exemplar is not None:
-                self._exemplars[bucket] = Exemplar(exemplar, amount, time.time())
+                # An `Exemplar` only when it is read: most are replaced before.
+                self._exemplars[bucket] = (exemplar, amount, time.time())
 
     def samples(self, name: str) -> Iterable[Sample]:
         """The buckets, then count and sum, all of one moment."""
@@ -235,7 +236,8 @@ class HistogramChild:
     def _read(self) -> tuple[list[int], float, dict[int, Exemplar]]:
         """Cumulated counts, sum and exemplars of one moment."""
         with self._lock:
-            return list(accumulate(self._counts)), self._sum, self._exemplars.copy()
+            counts, total, kept = list(accumulate(self._counts)), self._sum, self._exemplars.copy()
+        return counts, total, {bucket: Exemplar(*exemplar) for bucket, exemplar in kept.items()}
 
 
 @cache

@@ -46,6 +46,9 @@ SCOPE = "taskflow"
 # Not the globally configured propagator: what is stored with a record must be readable after a
 # deployment that configures another one, and must never hold baggage, which may be personal data.
 # https://www.w3.org/TR/trace-context/
+PENDING, RETRYING = TaskStatus.PENDING, TaskStatus.RETRYING
+SUCCESS, FAILED = TaskStatus.SUCCESS, TaskStatus.FAILED
+
 CARRIER = TraceContextTextMapPropagator()
 
 
@@ -64,7 +67,7 @@ class TaskTrace:
     origin: SpanContext | None = None
     run: Span | None = None
     attempt: Span | None = None
-    status: TaskStatus = TaskStatus.PENDING
+    status: TaskStatus = PENDING
     log_events: int = 0
     dropped_logs: int = 0
 
@@ -129,9 +132,9 @@ class OpenTelemetryObserver(TaskObserver):
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
         """Open the ``enqueue`` span, or close the spans of an attempt or a run."""
-        if event.status is TaskStatus.PENDING:
+        if event.status is PENDING:
             self._pending(event)
-        elif event.status is TaskStatus.RETRYING:
+        elif event.status is RETRYING:
             self._retrying(event)
         elif event.status in TERMINAL:
             self._finished(event)
@@ -282,7 +285,7 @@ def _end_attempt(task: TaskTrace, event: LifecycleEvent) -> None:
     if event.error_type is not None:
         _record_exception(span, event)
         _mark_failed(span, event)
-    elif event.status is not TaskStatus.SUCCESS:
+    elif event.status is not SUCCESS:
         span.set_attribute(TASK_STATUS, event.status.value)
     span.end()
 
@@ -297,7 +300,7 @@ def _end_run(span: Span, event: LifecycleEvent, dropped_logs: int = 0) -> None:
         outcome[TASK_REASON] = event.reason
     if dropped_logs:
         outcome[DROPPED_LOGS] = dropped_logs
-    if event.status is TaskStatus.FAILED:
+    if event.status is FAILED:
         if not event.max_retries:  # otherwise the exception is on its attempt
             _record_exception(span, event)
         _mark_failed(span, event)

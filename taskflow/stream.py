@@ -12,6 +12,8 @@ from taskflow.observers.chain import LoggerChain
 
 logger = logging.getLogger("taskflow")
 
+RUNNING = TaskStatus.RUNNING
+
 Event = LifecycleEvent | LogEvent
 Subscriber = Callable[[Event], None]
 
@@ -46,7 +48,7 @@ class EventStream:
     def lifecycle(self, event: LifecycleEvent) -> None:
         """Publish an arrow of the state machine. RUNNING binds the current context first."""
         if self.chain is not None:
-            if event.status is TaskStatus.RUNNING:
+            if event.status is RUNNING:
                 self.chain.bind(event)
             self.chain.on_lifecycle(event)
         if self._subscribers:
