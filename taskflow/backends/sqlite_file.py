@@ -113,7 +113,7 @@ class SqliteFile:
     def _connect(self) -> sqlite3.Connection:
         if self.identity is not None:
             self._check_access()
-            self._check_owner()
+            self._look()
         connection = sqlite3.connect(
             self.path, timeout=self.busy_timeout, isolation_level=None, check_same_thread=False
         )
@@ -145,19 +145,31 @@ class SqliteFile:
         if not os.access(self.path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
             raise BackendUnavailableError(KIND, f"{self.path}: {UNAVAILABLE[sqlite3.SQLITE_READONLY]}")
 
-    def _check_owner(self) -> None:
+    def _look(self) -> None:
         """Leave a file alone that is not ours: opened as usual, SQLite may move its log into it."""
         # Not with `open`: to close any descriptor of the file ends all locks that the process has on it.
         # https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
-        with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
-            (pages,) = connection.execute("PRAGMA page_count").fetchone()
-            (owner,) = connection.execute("PRAGMA application_id").fetchone()
+        try:
+            with closing(
+                sqlite3.connect(f"{self.path.as_uri()}?mode=ro&immutable=1", uri=True)
+            ) as connection:
+                self._check_owner(connection)
+        except sqlite3.Error as error:
+            # Without locks, a file that another process is making looks damaged: that is for later to tell.
+            if _kind(error) == sqlite3.SQLITE_NOTADB:
+                raise
+
+    def _check_owner(self, connection: sqlite3.Connection) -> None:
+        # In this order: a file that another process makes has an owner when it has pages.
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        (owner,) = connection.execute("PRAGMA application_id").fetchone()
         if pages and owner != APPLICATION_ID:
             raise BackendFormatError(KIND, f"{self.path}: this SQLite database is not one of Taskflow's")
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         for setting in SETTINGS:
             connection.execute(setting)
+        self._check_owner(connection)
         if self._missing(connection):
             transaction(connection, self._migrate)
         # After the first migration, so that the header in the file itself says whose it is.

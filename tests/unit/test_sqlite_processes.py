@@ -83,7 +83,7 @@ def processes() -> Iterator[ProcessPoolExecutor]:
 
 
 def test_processes_that_start_together_make_one_file(path: Path, processes: ProcessPoolExecutor):
-    for _ in range(5):
+    for _ in range(25):
         assert [{}] * PROCESSES == list(processes.map(_open, [path] * PROCESSES))
         path.unlink()
 
