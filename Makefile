@@ -47,7 +47,7 @@ dashboards: $(STAMP) ## Write grafana/dashboards again, after a change of grafan
 	$(PY) -m grafana.generate
 
 clean: ## Remove the virtual environment, build results, caches and the demo's data
-	rm -rf $(VENV) build dist demo-data .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .bench build dist demo-data .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so that an interrupted installation starts again; from nothing, because

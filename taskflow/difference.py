@@ -15,7 +15,7 @@ from decimal import Decimal
 from functools import cached_property
 from inspect import getattr_static
 from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from pydantic_core import TzInfo
@@ -80,9 +80,9 @@ def _items_difference(given: Any, revived: Any) -> Difference | None:
     """Compare what two containers of the same type and size hold."""
     if isinstance(given, set | frozenset):
         return _set_difference(given, revived)
-    for (label, value), (_, other) in zip(_items(given), _items(revived), strict=True):
+    for (place, value), (_, other) in zip(_items(given), _items(revived), strict=True):
         if found := difference(value, other):
-            return _inside(label if isinstance(label, str) else f"[{label}]", found)
+            return _inside(_label(given, place), found)
     return None
 
 
@@ -98,20 +98,29 @@ def _set_difference(
     return None
 
 
+KEY: Final = object()
+"""Where the key of a dict is; the key itself is where its value is."""
+
+
 def _items(value: object) -> Iterator[tuple[object, object]]:
-    """What a container holds, in order, each with an index or a label for the path."""
+    """What a container holds, in order, each with where it is."""
     if isinstance(value, dict):
         # Order counts: a function can see it.
         for key, item in dict.items(value):
-            yield "{key}", key
-            yield _key_label(key), item
+            yield KEY, key
+            yield key, item
     elif isinstance(value, list | tuple | deque):
         yield from enumerate(value)
 
 
-def _key_label(key: object) -> str:
+def _label(container: object, place: object) -> str:
+    """A place as a path shows it; only made where there is a difference."""
+    if place is KEY:
+        return "{key}"
     # Keys may be personal data, and this ends up in messages: only what looks like a name is shown.
-    return f"[{key!r}]" if isinstance(key, str) and key.isidentifier() else "[...]"
+    if isinstance(container, dict) and not (isinstance(place, str) and place.isidentifier()):
+        return "[...]"
+    return f"[{place!r}]"
 
 
 def _inside(label: str, found: Difference) -> Difference:

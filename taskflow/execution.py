@@ -150,10 +150,13 @@ class Executor:
 
         False if it was refused, cancelled or taken over meanwhile.
         """
-        durable = execution.durable
-        if durable is not None and not await execution.step_in(execution.context, durable.settled()):
+        context, durable = execution.context, execution.durable
+        if durable is not None and not await execution.step_in(context, durable.settled()):
             return False
-        await self._wait_for_retry(execution)
+        if execution.retry_delay:
+            await self._wait_for_retry(execution)
+        elif durable is not None:
+            await execution.step_in(context, durable.writable())
         return not execution.record.finished
 
     def _is_given_back(self, execution: Execution) -> bool:

@@ -127,6 +127,8 @@ class TaskQuery:
 
 def labels(record: TaskRecord) -> tuple[str, ...]:
     """The tags of a record as they are asked for: each ``key=value``."""
+    if not record.tags:
+        return ()
     return tuple(storable(f"{key}={value}") for key, value in record.tags.items())
 
 
