@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from taskflow.checks import check_choice
 from taskflow.models import TaskStatus
+from taskflow.spans import SpanIds, current_span_ids
 
 __all__ = ["LEVELS", "BackendEvent", "Level", "LifecycleEvent", "LogEvent", "TaskObserver", "is_at_least"]
 
@@ -17,12 +18,13 @@ Level = Literal["debug", "info", "warning", "error"]
 LEVELS: tuple[str, ...] = get_args(Level)
 """The levels of `task_log`, from the least to the most severe."""
 
-_RANKS = {level: rank for rank, level in enumerate(LEVELS)}
+RANKS = {level: rank for rank, level in enumerate(LEVELS)}
+"""How severe each is."""
 
 
 def is_at_least(level: str, min_level: str) -> bool:
     """Whether ``level`` is as severe as ``min_level``, or more severe."""
-    return _RANKS[level] >= _RANKS[min_level]
+    return RANKS[level] >= RANKS[min_level]
 
 
 # Immutable by convention: frozen=True makes __init__ about twice as slow, and
@@ -55,6 +57,8 @@ class LifecycleEvent:
             ``not_dispatched``, ``duplicate``, ``requeued``, ``rescued``, ``poison`` or ``user``.
         retry_of: id of the task that this one repeats.
         trace_context: carrier that observers filled in `TaskObserver.inject` before a restart.
+        span: the OpenTelemetry span that was current where the event was made: the innermost one of the
+            attempt while there is one, otherwise that of whoever caused the event.
     """
 
     task_id: str
@@ -79,6 +83,7 @@ class LifecycleEvent:
     reason: str | None = None
     retry_of: str | None = None
     trace_context: Mapping[str, str] | None = None
+    span: SpanIds | None = field(default_factory=current_span_ids)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,6 +99,7 @@ class LogEvent:
         attempt: 0 for the first run, 1 for the first retry, ...
         tags: the caller's tags.
         extra: the further keyword arguments of `task_log`.
+        span: the OpenTelemetry span that was current where the line was logged.
     """
 
     task_id: str
@@ -104,6 +110,7 @@ class LogEvent:
     attempt: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    span: SpanIds | None = field(default_factory=current_span_ids)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from taskflow.checks import check_seconds
 from taskflow.exceptions import ConfigurationError
-from taskflow.observers.base import BackendEvent, LifecycleEvent, LogEvent, TaskObserver, is_at_least
+from taskflow.observers.base import RANKS, BackendEvent, LifecycleEvent, LogEvent, TaskObserver
 from taskflow.observers.mailbox import HANDLER_ERRORS, Mailbox
 
 __all__ = ["LoggerChain", "ObserverStats"]
@@ -84,8 +84,9 @@ class LoggerChain(TaskObserver):
 
     def on_log(self, event: LogEvent) -> None:
         """Hand the line to every observer whose ``min_level`` lets it pass."""
+        severity = RANKS[event.level]
         for deliver, feed in self._log:
-            if is_at_least(event.level, feed.observer.min_level):
+            if severity >= RANKS[feed.observer.min_level]:
                 try:
                     deliver(event)
                 except HANDLER_ERRORS as exc:

@@ -30,7 +30,7 @@ from taskflow.clock import rfc3339, utc_second
 from taskflow.models import TaskStatus
 from taskflow.observers.base import LifecycleEvent, LogEvent
 from taskflow.observers.plain import plain
-from taskflow.spans import current_span_ids
+from taskflow.spans import SpanIds
 
 __all__ = [
     "FORMATS",
@@ -125,26 +125,33 @@ def _error(event: LifecycleEvent) -> str:
 
 def json_log(event: LogEvent) -> str:
     """A `task_log` line as one JSON object."""
+    span = event.span
     return _one_line(
-        f'{_json_head(event)},"level":"{event.level}","message":{quote(event.message)},'
+        f'{{"timestamp":"{rfc3339(event.timestamp)}","task_id":{quote(event.task_id)},'
+        f'"func_name":{quote(event.func_name)},"attempt":{event.attempt},'
+        f'"level":"{event.level}","message":{quote(event.message)},'
         f'"status":null,"duration":null,"error":null,'
-        f'"tags":{_tags(event.tags)},"extra":{_object(event.extra)},{_ids()}}}'
+        f'"tags":{_tags(event.tags) if event.tags else "{}"},'
+        f'"extra":{_object(event.extra) if event.extra else "{}"},'
+        f"{_NO_IDS if span is None else _ids(span)}}}\n"
     )
 
 
 def json_lifecycle(event: LifecycleEvent) -> str:
     """A state as one JSON object; ``message`` says it in the words of the text format."""
+    duration, error, span = event.duration, event.error, event.span
     return _one_line(
-        f"{_json_head(event)},{_json_state(event)},"
-        f'"duration":{_number(event.duration)},"error":{_text(event.error)},'
-        f'"tags":{_tags(event.tags)},"extra":{{}},{_ids()}{_optional(event)}}}'
+        f'{{"timestamp":"{rfc3339(event.timestamp)}","task_id":{quote(event.task_id)},'
+        f'"func_name":{quote(event.func_name)},"attempt":{event.attempt},'
+        f"{_PLAIN_STATES.get(event.status) or _json_state(event)},"
+        f'"duration":{"null" if duration is None else f"{duration:.6f}"},'
+        f'"error":{"null" if error is None else quote(error)},'
+        f'"tags":{_tags(event.tags) if event.tags else "{}"},"extra":{{}},'
+        f"{_NO_IDS if span is None else _ids(span)}{_optional(event)}}}\n"
     )
 
 
 def _json_state(event: LifecycleEvent) -> str:
-    plain_state = _PLAIN_STATES.get(event.status)
-    if plain_state is not None:
-        return plain_state
     level, message = lifecycle_level(event.status), quote(lifecycle_message(event))
     return f'"level":"{level}","message":{message},"status":"{event.status.value}"'
 
@@ -155,13 +162,6 @@ _PLAIN_STATES = {
     for status in TaskStatus
     if status not in _LIFECYCLE_LEVELS
 }
-
-
-def _json_head(event: LifecycleEvent | LogEvent) -> str:
-    return (
-        f'{{"timestamp":"{rfc3339(event.timestamp)}","task_id":{quote(event.task_id)},'
-        f'"func_name":{quote(event.func_name)},"attempt":{event.attempt}'
-    )
 
 
 _texts = attrgetter(*TEXT_KEYS)
@@ -185,17 +185,7 @@ def _optional(event: LifecycleEvent) -> str:
     return line + "".join([f',"{key}":{quote(value)}' for key, value in fields if value is not None])
 
 
-def _text(value: str | None) -> str:
-    return "null" if value is None else quote(value)
-
-
-def _number(seconds: float | None) -> str:
-    return "null" if seconds is None else f"{seconds:.6f}"
-
-
 def _tags(tags: Mapping[str, str]) -> str:
-    if not tags:
-        return "{}"
     try:
         return "{" + ",".join([f"{quote(key)}:{quote(value)}" for key, value in tags.items()]) + "}"
     except TypeError:  # a tag that is not text
@@ -203,8 +193,6 @@ def _tags(tags: Mapping[str, str]) -> str:
 
 
 def _object(values: Mapping[Any, Any]) -> str:
-    if not values:
-        return "{}"
     try:
         return _encode(values)
     except (TypeError, ValueError, RecursionError):  # not JSON: NaN, a set, a cycle, an object ...
@@ -214,11 +202,11 @@ def _object(values: Mapping[Any, Any]) -> str:
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
-def _ids() -> str:
-    ids = current_span_ids()
-    if ids is None:
-        return '"trace_id":null,"span_id":null'
-    return f'"trace_id":"{ids.trace_id}","span_id":"{ids.span_id}"'
+_NO_IDS = '"trace_id":null,"span_id":null'
+
+
+def _ids(span: SpanIds) -> str:
+    return f'"trace_id":"{span.trace_id}","span_id":"{span.span_id}"'
 
 
 # ---- one line ----
@@ -236,11 +224,11 @@ def _visible(match: re.Match[str]) -> str:
     return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
 
 
-def _one_line(text: str) -> str:
+def _one_line(line: str) -> str:
     # The quoting has escaped C0 already, so of the ASCII characters only DEL is left.
-    if text.isascii() and "\x7f" not in text:
-        return f"{text}\n"
-    return f"{_UNSAFE.sub(_json_escape, text)}\n"
+    if line.isascii() and "\x7f" not in line:
+        return line
+    return f"{_UNSAFE.sub(_json_escape, line[:-1])}\n"
 
 
 def _json_escape(match: re.Match[str]) -> str:

@@ -265,10 +265,9 @@ def _attributes(event: LifecycleEvent, fixed: Mapping[str, Scalar]) -> Attribute
     """What ``enqueue`` and ``run`` say of the task. Tags come first: of too many attributes the SDK
     drops the oldest.
     """
-    attributes = tag_attributes(event.tags) if event.tags else {}
-    attributes.update(fixed)
-    attributes[TASK_ID] = event.task_id
-    return attributes
+    if not event.tags:
+        return {**fixed, TASK_ID: event.task_id}
+    return {**tag_attributes(event.tags), **fixed, TASK_ID: event.task_id}
 
 
 def _remembered(carrier: Mapping[str, str] | None) -> SpanContext | None:

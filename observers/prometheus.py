@@ -30,7 +30,6 @@ from taskflow.metrics.persistence import PersistenceMetrics
 from taskflow.metrics.saturation import SaturationSource
 from taskflow.models import TaskStatus
 from taskflow.observers.base import BackendEvent, LifecycleEvent, LogEvent, TaskObserver
-from taskflow.spans import current_span_ids
 
 __all__ = ["PrometheusObserver"]
 
@@ -120,19 +119,19 @@ class PrometheusObserver(TaskObserver):
             self._started(series, event)
         elif status is RETRYING:
             series.retries.inc()
-            self._attempt_failed(series, event, _exemplar())
+            self._attempt_failed(series, event, _exemplar(event))
         elif status is not PENDING:
             self._ended(series, event)
 
     def _started(self, series: TaskSeries, event: LifecycleEvent) -> None:
-        exemplar = _exemplar()
+        exemplar = _exemplar(event)
         if event.queue_duration is not None:
             series.queue.observe(event.queue_duration, exemplar)
         if event.pool is not None and event.slot_wait is not None:
             self._pool_waits[event.pool].observe(event.slot_wait, exemplar)
 
     def _ended(self, series: TaskSeries, event: LifecycleEvent) -> None:
-        exemplar = _exemplar()
+        exemplar = _exemplar(event)
         status = event.status.value
         series.finished[status].inc()
         if event.duration is not None:
@@ -215,10 +214,10 @@ class TaskSeries:
             self.finished[status]
 
 
-def _exemplar() -> dict[str, str] | None:
-    """The trace id of the current span, if that is sampled: a trace that nobody keeps explains nothing."""
-    ids = current_span_ids()
-    return {"trace_id": ids.trace_id} if ids is not None and ids.sampled else None
+def _exemplar(event: LifecycleEvent) -> dict[str, str] | None:
+    """The trace id of the event's span, if that is sampled: a trace that nobody keeps explains nothing."""
+    span = event.span
+    return {"trace_id": span.trace_id} if span is not None and span.sampled else None
 
 
 def _check_buckets(buckets: Sequence[float]) -> tuple[float, ...]:

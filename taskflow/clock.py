@@ -33,4 +33,4 @@ utc_second = _UtcSecond()
 
 def rfc3339(moment: datetime) -> str:
     """``2026-01-01T12:00:00.123456Z``: RFC 3339 with microseconds, for a fraction of `isoformat`'s cost."""
-    return f"{utc_second(moment)}.{moment.microsecond:06d}Z"
+    return f"{utc_second(moment)}.{str(moment.microsecond).zfill(6)}Z"

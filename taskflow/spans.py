@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import SpanContext, format_span_id, format_trace_id, get_current_span
+from opentelemetry.trace import SpanContext, get_current_span
 
 __all__ = ["SpanIds", "current_span_ids"]
 
@@ -19,8 +19,8 @@ class SpanIds(NamedTuple):
 
 
 class _CurrentSpanIds:
-    """The ids of the span that is current; those of the last context are kept, because several observers
-    ask for every event.
+    """The ids of the span that is current; those of the last context are kept, because all events of an
+    attempt are made in one.
     """
 
     def __init__(self) -> None:
@@ -40,8 +40,7 @@ class _CurrentSpanIds:
 def _ids(span: SpanContext) -> SpanIds | None:
     if not span.is_valid:
         return None
-    trace_id, span_id = format_trace_id(span.trace_id), format_span_id(span.span_id)
-    return SpanIds(trace_id, span_id, span.trace_flags.sampled)
+    return SpanIds(f"{span.trace_id:032x}", f"{span.span_id:016x}", span.trace_flags.sampled)
 
 
 current_span_ids = _CurrentSpanIds()

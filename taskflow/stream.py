@@ -9,6 +9,7 @@ from collections.abc import Callable
 from taskflow.models import TaskStatus
 from taskflow.observers.base import BackendEvent, LifecycleEvent, LogEvent
 from taskflow.observers.chain import LoggerChain
+from taskflow.spans import current_span_ids
 
 logger = logging.getLogger("taskflow")
 
@@ -50,6 +51,7 @@ class EventStream:
         if self.chain is not None:
             if event.status is RUNNING:
                 self.chain.bind(event)
+                event.span = current_span_ids()  # the one that was opened just now
             self.chain.on_lifecycle(event)
         if self._subscribers:
             self._publish(event)

@@ -10,7 +10,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from taskflow.models import TaskRecord
 from taskflow.observers.base import LifecycleEvent, LogEvent
-from taskflow.spans import current_span_ids
 
 __all__ = ["Traces"]
 
@@ -29,12 +28,12 @@ class Traces:
 
     def __call__(self, event: LifecycleEvent | LogEvent) -> None:
         """Take note of an event: until a task runs, the trace is that of whoever enqueued it."""
-        ids = current_span_ids()  # made by the same code in the same context: its span is the task's
-        if ids is None or not ids.sampled or isinstance(event, LogEvent):
+        span = event.span
+        if span is None or not span.sampled or isinstance(event, LogEvent):
             return
         with self._lock:
             if event.attempt_duration is None:
-                self._ids[event.task_id] = ids.trace_id
+                self._ids[event.task_id] = span.trace_id
             if len(self._ids) > self._limit:
                 self._ids.popitem(last=False)
 
