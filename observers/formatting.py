@@ -126,7 +126,7 @@ def _error(event: LifecycleEvent) -> str:
 def json_log(event: LogEvent) -> str:
     """A `task_log` line as one JSON object."""
     span = event.span
-    return _one_line(
+    line = (
         f'{{"timestamp":"{rfc3339(event.timestamp)}","task_id":{quote(event.task_id)},'
         f'"func_name":{quote(event.func_name)},"attempt":{event.attempt},'
         f'"level":"{event.level}","message":{quote(event.message)},'
@@ -135,12 +135,13 @@ def json_log(event: LogEvent) -> str:
         f'"extra":{_object(event.extra) if event.extra else "{}"},'
         f"{_NO_IDS if span is None else _ids(span)}}}\n"
     )
+    return line if line.isascii() and _DEL not in line else _escaped(line)
 
 
 def json_lifecycle(event: LifecycleEvent) -> str:
     """A state as one JSON object; ``message`` says it in the words of the text format."""
     duration, error, span = event.duration, event.error, event.span
-    return _one_line(
+    line = (
         f'{{"timestamp":"{rfc3339(event.timestamp)}","task_id":{quote(event.task_id)},'
         f'"func_name":{quote(event.func_name)},"attempt":{event.attempt},'
         f"{_PLAIN_STATES.get(event.status) or _json_state(event)},"
@@ -149,6 +150,7 @@ def json_lifecycle(event: LifecycleEvent) -> str:
         f'"tags":{_tags(event.tags) if event.tags else "{}"},"extra":{{}},'
         f"{_NO_IDS if span is None else _ids(span)}{_optional(event)}}}\n"
     )
+    return line if line.isascii() and _DEL not in line else _escaped(line)
 
 
 def _json_state(event: LifecycleEvent) -> str:
@@ -224,10 +226,11 @@ def _visible(match: re.Match[str]) -> str:
     return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
 
 
-def _one_line(line: str) -> str:
-    # The quoting has escaped C0 already, so of the ASCII characters only DEL is left.
-    if line.isascii() and "\x7f" not in line:
-        return line
+_DEL = "\x7f"
+"""The quoting has escaped C0, so that of the ASCII characters only this one is left to be."""
+
+
+def _escaped(line: str) -> str:
     return f"{_UNSAFE.sub(_json_escape, line[:-1])}\n"
 
 

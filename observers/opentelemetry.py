@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 from opentelemetry import _logs, trace
-from opentelemetry.context import Context, attach
+from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -71,11 +71,6 @@ class TaskTrace:
     status: TaskStatus = PENDING
     log_events: int = 0
     dropped_logs: int = 0
-
-    @property
-    def innermost(self) -> Span | None:
-        """The span that the task's code runs in."""
-        return self.attempt or self.run
 
 
 class OpenTelemetryObserver(TaskObserver):
@@ -145,15 +140,16 @@ class OpenTelemetryObserver(TaskObserver):
 
         Nothing is detached: the context belongs to this attempt alone and ends with it.
         """
+        context = get_current()
         task = self._live.get(event.task_id)
         if task is None:
             task = self._live[event.task_id] = TaskTrace(_remembered(event.trace_context))
         if task.run is None:
-            task.run = self._start_run(event, task.origin)
+            task.run = self._start_run(event, task.origin, context)
         if event.max_retries:
-            task.attempt = self._start_attempt(event, task.run)
+            task.attempt = self._start_attempt(event, task.run, context)
         task.status = event.status
-        attach(trace.set_span_in_context(task.attempt or task.run))
+        attach(trace.set_span_in_context(task.attempt or task.run, context))
 
     def inject(self, event: LifecycleEvent, carrier: dict[str, str]) -> None:
         """Remember the ``enqueue`` span as W3C trace context, to link to it after a restart."""
@@ -170,7 +166,7 @@ class OpenTelemetryObserver(TaskObserver):
             return
         if task.log_events >= self.max_log_events:
             task.dropped_logs += 1
-        elif (span := task.innermost) is not None and span.is_recording():
+        elif (span := task.attempt or task.run) is not None and span.is_recording():
             task.log_events += 1
             add_span_event(span, event)
 
@@ -206,27 +202,27 @@ class OpenTelemetryObserver(TaskObserver):
         span.end()
         return span.get_span_context()
 
-    def _start_run(self, event: LifecycleEvent, origin: SpanContext | None) -> Span:
+    def _start_run(self, event: LifecycleEvent, origin: SpanContext | None, context: Context) -> Span:
         names = labels(event.func_name, event.code_function)
         attributes = _attributes(event, names.code)
         if event.queue_duration is not None:
             attributes[QUEUE_DURATION] = event.queue_duration
-        parent, links = self._relation(origin)
+        parent, links = self._relation(origin, context)
         return self._tracer.start_span(
             names.run, context=parent, kind=SpanKind.CONSUMER, attributes=attributes, links=links
         )
 
-    def _start_attempt(self, event: LifecycleEvent, run: Span) -> Span:
+    def _start_attempt(self, event: LifecycleEvent, run: Span, context: Context) -> Span:
         attributes = {**labels(event.func_name, event.code_function).task, TASK_ID: event.task_id}
         return self._tracer.start_span(
-            f"attempt {event.attempt}", context=trace.set_span_in_context(run), attributes=attributes
+            f"attempt {event.attempt}", context=trace.set_span_in_context(run, context), attributes=attributes
         )
 
-    def _relation(self, origin: SpanContext | None) -> tuple[Context, Sequence[Link]]:
-        """The parent context and the links of a run. The rest of the current context, baggage, stays."""
+    def _relation(self, origin: SpanContext | None, context: Context) -> tuple[Context, Sequence[Link]]:
+        """The parent context and the links of a run. The rest of the context, such as baggage, stays."""
         if origin is not None and not origin.is_remote and self.propagation == "child":
-            return trace.set_span_in_context(NonRecordingSpan(origin)), ()
-        root = trace.set_span_in_context(trace.INVALID_SPAN)
+            return trace.set_span_in_context(NonRecordingSpan(origin), context), ()
+        root = trace.set_span_in_context(trace.INVALID_SPAN, context)
         if origin is None or self.propagation == "none":
             return root, ()
         return root, (Link(origin),)
@@ -240,7 +236,8 @@ class OpenTelemetryObserver(TaskObserver):
     def _finished(self, event: LifecycleEvent) -> None:
         task = self._live.pop(event.task_id, None)
         if task is not None and task.run is not None:
-            _end_attempt(task, event)
+            if task.attempt is not None:
+                _end_attempt(task, event)
             _end_run(task.run, event, task.dropped_logs)
         else:
             self._ended_without_run(event, task)
@@ -251,7 +248,7 @@ class OpenTelemetryObserver(TaskObserver):
         """
         names = labels(event.func_name, event.code_function)
         origin = task.origin if task is not None else _remembered(event.trace_context)
-        parent, links = self._relation(origin)
+        parent, links = self._relation(origin, get_current())
         span = self._tracer.start_span(
             f"{event.status.value} {names.task[TASK_NAME]}",
             context=parent,

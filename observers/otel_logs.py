@@ -31,7 +31,7 @@ NAME_LIMIT = 256
 
 def add_span_event(span: Span, event: LogEvent) -> None:
     """Put the line on ``span``, named by its message: the name is what a trace viewer shows."""
-    attributes = _extra(event)
+    attributes = _extra(event) if event.extra else {}
     attributes[LOG_SEVERITY] = event.level
     name = message = safe_text(event.message) or "log"
     if len(message) > NAME_LIMIT:

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from taskflow.checks import check_choice
-from taskflow.clock import utcnow
 from taskflow.models import TaskRecord
 from taskflow.observers.base import LEVELS, Level, LogEvent
 from taskflow.spans import current_span_ids
@@ -90,7 +90,7 @@ def task_log(message: str, *, level: Level = "info", **extra: Any) -> None:
             func_name=record.func_name,
             message=str(message),
             level=level,
-            timestamp=utcnow(),
+            timestamp=datetime.now(UTC),
             attempt=attempt,
             tags=record.tags,
             extra=extra,
