@@ -20,6 +20,7 @@ from taskflow.observers.otel_attributes import (
     DROPPED_LOGS,
     ERROR_TYPE,
     QUEUE_DURATION,
+    SCHEMA_URL,
     TASK_ATTEMPTS,
     TASK_ID,
     TASK_NAME,
@@ -28,8 +29,8 @@ from taskflow.observers.otel_attributes import (
     Attributes,
     Scalar,
     exception_attributes,
+    exception_message,
     labels,
-    safe_text,
     tag_attributes,
 )
 from taskflow.observers.otel_flush import force_flush
@@ -125,8 +126,8 @@ class OpenTelemetryObserver(TaskObserver):
         self.propagation = check_choice("propagation", propagation, get_args(Propagation))
         self.logs = check_choice("logs", logs, get_args(Logs))
         self.max_log_events = check_int("max_log_events", max_log_events, minimum=1)
-        self._tracer = trace.get_tracer(SCOPE, __version__, tracer_provider)
-        self._logger = _logs.get_logger(SCOPE, __version__, logger_provider)
+        self._tracer = trace.get_tracer(SCOPE, __version__, tracer_provider, SCHEMA_URL)
+        self._logger = _logs.get_logger(SCOPE, __version__, logger_provider, SCHEMA_URL)
         self._span_events = logs in {"events", "both"}
         self._log_records = logs in {"records", "both"}
         self._live: dict[str, TaskTrace] = {}
@@ -326,4 +327,4 @@ def _mark_failed(span: Span, event: LifecycleEvent) -> None:
     # _OTHER is the convention's word for an error without a type.
     # https://opentelemetry.io/docs/specs/semconv/registry/attributes/error/
     span.set_attribute(ERROR_TYPE, event.error_type or event.reason or "_OTHER")
-    span.set_status(StatusCode.ERROR, safe_text(event.error) if event.error else None)
+    span.set_status(StatusCode.ERROR, exception_message(event))

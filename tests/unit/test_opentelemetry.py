@@ -31,6 +31,7 @@ from taskflow.observers.chain import LoggerChain
 from taskflow.observers.opentelemetry import OpenTelemetryObserver
 from taskflow.store import Failure, TaskStore
 from taskflow.stream import EventStream
+from taskflow.version import __version__
 
 PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus
 
@@ -174,6 +175,17 @@ def test_a_failed_attempt_carries_its_exception_and_the_run_only_its_type() -> N
     assert "failed" == attributes(run)["taskflow.task.status"]
 
 
+def test_all_spans_say_which_library_made_them_and_whose_words_they_use() -> None:
+    traced = Traced()
+    traced.enqueue(max_retries=1)
+    traced.run()
+    traced.move(SUCCESS)
+    scopes = {span.instrumentation_scope for span in traced.spans.values()}
+    assert {("taskflow", __version__, "https://opentelemetry.io/schemas/1.44.0")} == {
+        (scope.name, scope.version, scope.schema_url) for scope in scopes if scope is not None
+    }
+
+
 def test_the_exception_of_a_task_without_retries_is_on_its_run_span() -> None:
     traced = Traced()
     traced.enqueue()
@@ -184,15 +196,32 @@ def test_the_exception_of_a_task_without_retries_is_on_its_run_span() -> None:
     assert "ConnectionError" == attributes(run)["error.type"]
 
 
-def test_a_long_traceback_keeps_its_end() -> None:
+def test_a_long_traceback_keeps_its_end_and_a_long_message_its_beginning() -> None:
     traced = Traced()
     traced.enqueue()
     traced.run()
-    traced.move(FAILED, failure=Failure("x", "E", "a" * 60_000 + "the line that failed"))
-    stacktrace = str((traced.spans["run send"].events[0].attributes or {})["exception.stacktrace"])
+    failure = Failure("no route" + "!" * 60_000, "E", "a" * 60_000 + "the line that failed")
+    traced.move(FAILED, failure=failure)
+    run = traced.spans["run send"]
+    exception = run.events[0].attributes or {}
+    stacktrace, message = str(exception["exception.stacktrace"]), str(exception["exception.message"])
     assert stacktrace.startswith("… cut\n")
     assert stacktrace.endswith("the line that failed")
-    assert len(stacktrace) < 7_000
+    assert message.startswith("no route!")
+    assert message.endswith("!…")
+    assert message == run.status.description
+
+
+def test_a_batch_of_nothing_but_long_exceptions_fits_into_a_message_that_receivers_take() -> None:
+    traced = Traced()
+    failure = Failure("x" * 64 * 1024, "sqlalchemy.exc.OperationalError", "x" * 64 * 1024)
+    for number in range(512):
+        task_id = f"00000000-0000-4000-8000-{number:012}"
+        traced.enqueue(task_id, tags={"customer": "4711"})
+        traced.run(task_id=task_id)
+        traced.move(FAILED, failure=failure, task_id=task_id)
+    runs = [span for span in traced.exporter.get_finished_spans() if span.name == "run send"]
+    assert len(encode_spans(runs).SerializeToString()) < 4 * 1024 * 1024
 
 
 def test_the_code_of_an_attempt_runs_in_its_span_and_leaves_the_callers_context_alone() -> None:
