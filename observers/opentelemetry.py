@@ -59,16 +59,20 @@ class TaskTrace:
     """The trace of one unfinished task.
 
     Attributes:
-        origin: context of the span that enqueued it; remote if that was before a restart.
+        origin: context of the span that enqueued it.
+        again: whether it is back: after a restart, or after its run was given up.
         run, attempt: the open spans.
+        attempts: how many were started, as far as is known here.
         status: the state it was last seen in.
         log_events: `task_log` lines on its spans.
         dropped_logs: lines beyond the cap.
     """
 
     origin: SpanContext | None = None
+    again: bool = False
     run: Span | None = None
     attempt: Span | None = None
+    attempts: int = 0
     status: TaskStatus = PENDING
     log_events: int = 0
     dropped_logs: int = 0
@@ -148,12 +152,12 @@ class OpenTelemetryObserver(TaskObserver):
         """
         task = self._live.get(event.task_id)
         if task is None:
-            task = self._live[event.task_id] = TaskTrace(_remembered(event.trace_context))
+            task = self._live[event.task_id] = _returned(event)
         if task.run is None:
-            task.run = self._start_run(event, task.origin)
+            task.run = self._start_run(event, task)
         if event.max_retries:
             task.attempt = self._start_attempt(event, task.run)
-        task.status = event.status
+        task.status, task.attempts = event.status, event.attempt + 1
         attach(trace.set_span_in_context(task.attempt or task.run))
 
     def inject(self, event: LifecycleEvent, carrier: dict[str, str]) -> None:
@@ -186,19 +190,22 @@ class OpenTelemetryObserver(TaskObserver):
         """End the spans of tasks that were left unfinished, with the status they had, and flush."""
         while self._live:
             _, task = self._live.popitem()
-            _leave(task, task.status)
+            _leave(task)
         await self.flush()
 
     def _pending(self, event: LifecycleEvent) -> None:
         # A task that runs again from scratch, here or elsewhere: this run is over.
         stale = self._live.pop(event.task_id, None)
         if stale is not None:
-            _leave(stale, event.status)
+            stale.status = event.status
+            _leave(stale, event.reason)
         if event.reason is None and event.trace_context is None:
-            origin: SpanContext | None = self._start_enqueue(event)
+            task = TaskTrace(self._start_enqueue(event))
         else:
-            origin = _remembered(event.trace_context) or (stale.origin if stale else None)
-        self._live[event.task_id] = TaskTrace(origin)
+            task = _returned(event)
+            if task.origin is None and stale is not None:
+                task.origin = stale.origin
+        self._live[event.task_id] = task
 
     def _start_enqueue(self, event: LifecycleEvent) -> SpanContext:
         names = labels(event.func_name, event.code_function)
@@ -207,12 +214,12 @@ class OpenTelemetryObserver(TaskObserver):
         span.end()
         return span.get_span_context()
 
-    def _start_run(self, event: LifecycleEvent, origin: SpanContext | None) -> Span:
+    def _start_run(self, event: LifecycleEvent, task: TaskTrace) -> Span:
         names = labels(event.func_name, event.code_function)
         attributes = _attributes(event, names.code)
         if event.queue_duration is not None:
             attributes[QUEUE_DURATION] = event.queue_duration
-        parent, links = self._relation(origin)
+        parent, links = self._relation(task)
         return self._tracer.start_span(
             names.run, context=parent, kind=SpanKind.CONSUMER, attributes=attributes, links=links
         )
@@ -223,9 +230,20 @@ class OpenTelemetryObserver(TaskObserver):
             f"attempt {event.attempt}", context=trace.set_span_in_context(run), attributes=attributes
         )
 
-    def _relation(self, origin: SpanContext | None) -> tuple[Context, Sequence[Link]]:
+    def _start_moment(self, event: LifecycleEvent, task: TaskTrace) -> Span:
+        """The span, without length, of a task that ended without having run here: never started, or its
+        process died in mid-run. Without it the task would look lost in its trace.
+        """
+        names = labels(event.func_name, event.code_function)
+        attributes = _attributes(event, names.code)
+        parent, links = self._relation(task)
+        name = f"{event.status.value} {names.task[TASK_NAME]}"
+        return self._tracer.start_span(name, context=parent, attributes=attributes, links=links)
+
+    def _relation(self, task: TaskTrace) -> tuple[Context, Sequence[Link]]:
         """The parent context and the links of a run. The rest of the current context, baggage, stays."""
-        if origin is not None and not origin.is_remote and self.propagation == "child":
+        origin = task.origin
+        if origin is not None and not task.again and self.propagation == "child":
             return trace.set_span_in_context(NonRecordingSpan(origin)), ()
         root = trace.set_span_in_context(trace.INVALID_SPAN)
         if origin is None or self.propagation == "none":
@@ -239,27 +257,15 @@ class OpenTelemetryObserver(TaskObserver):
             _end_attempt(task, event)
 
     def _finished(self, event: LifecycleEvent) -> None:
-        task = self._live.pop(event.task_id, None)
-        if task is not None and task.run is not None:
-            _end_attempt(task, event)
-            _end_run(task.run, event, task.dropped_logs)
-        else:
-            self._ended_without_run(event, task)
-
-    def _ended_without_run(self, event: LifecycleEvent, task: TaskTrace | None) -> None:
-        """A task that never started, or whose process died in mid-run, must not look lost in its trace:
-        a span without length says how it ended.
-        """
-        names = labels(event.func_name, event.code_function)
-        origin = task.origin if task is not None else _remembered(event.trace_context)
-        parent, links = self._relation(origin)
-        span = self._tracer.start_span(
-            f"{event.status.value} {names.task[TASK_NAME]}",
-            context=parent,
-            attributes=_attributes(event, names.code),
-            links=links,
-        )
-        _end_run(span, event)
+        task = self._live.pop(event.task_id, None) or _returned(event)
+        run = task.run or self._start_moment(event, task)
+        if event.status is FAILED:
+            if task.attempt is None:  # otherwise the exception is on that
+                _record_exception(run, event)
+            _mark_failed(run, event)
+        _end_attempt(task, event)
+        task.status = event.status
+        _end_run(run, task, event.reason)
 
 
 def _attributes(event: LifecycleEvent, fixed: Mapping[str, Scalar]) -> Attributes:
@@ -280,6 +286,11 @@ def _remembered(carrier: Mapping[str, str] | None) -> SpanContext | None:
     return found if found.is_valid else None
 
 
+def _returned(event: LifecycleEvent) -> TaskTrace:
+    """The trace of a task that is back after a restart."""
+    return TaskTrace(_remembered(event.trace_context), again=True)
+
+
 def _end_attempt(task: TaskTrace, event: LifecycleEvent) -> None:
     span, task.attempt = task.attempt, None
     if span is None:
@@ -292,30 +303,25 @@ def _end_attempt(task: TaskTrace, event: LifecycleEvent) -> None:
     span.end()
 
 
-def _end_run(span: Span, event: LifecycleEvent, dropped_logs: int = 0) -> None:
-    started = event.duration is not None
-    outcome: Attributes = {
-        TASK_STATUS: event.status.value,
-        TASK_ATTEMPTS: event.attempt + 1 if started else 0,
-    }
-    if event.reason is not None:
-        outcome[TASK_REASON] = event.reason
-    if dropped_logs:
-        outcome[DROPPED_LOGS] = dropped_logs
-    if event.status is FAILED:
-        if not event.max_retries:  # otherwise the exception is on its attempt
-            _record_exception(span, event)
-        _mark_failed(span, event)
-    span.set_attributes(outcome)
-    span.end()
+def _end_run(run: Span, task: TaskTrace, reason: str | None) -> None:
+    outcome: Attributes = {TASK_STATUS: task.status.value}
+    if task.attempts or not task.again:  # of those in another process nothing is known
+        outcome[TASK_ATTEMPTS] = task.attempts
+    if reason is not None:
+        outcome[TASK_REASON] = reason
+    if task.dropped_logs:
+        outcome[DROPPED_LOGS] = task.dropped_logs
+    run.set_attributes(outcome)
+    run.end()
 
 
-def _leave(task: TaskTrace, status: TaskStatus) -> None:
+def _leave(task: TaskTrace, reason: str | None = None) -> None:
     """End the spans of a run that did not come to an end: neither a success nor an error."""
-    for span in (task.attempt, task.run):
-        if span is not None:
-            span.set_attribute(TASK_STATUS, status.value)
-            span.end()
+    if task.attempt is not None:
+        task.attempt.set_attribute(TASK_STATUS, task.status.value)
+        task.attempt.end()
+    if task.run is not None:
+        _end_run(task.run, task, reason)
 
 
 def _record_exception(span: Span, event: LifecycleEvent) -> None:

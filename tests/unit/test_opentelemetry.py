@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from taskflow.clock import utcnow
 from taskflow.exceptions import ConfigurationError
@@ -361,6 +362,7 @@ def test_a_run_that_is_given_back_to_the_queue_ends_pending_and_the_next_one_lin
     traced.move(PENDING, reason="requeued")
     run, attempt, enqueue = (traced.spans[name] for name in ("run send", "attempt 0", "enqueue send"))
     assert ("pending", "pending") == tuple(attributes(s)["taskflow.task.status"] for s in (run, attempt))
+    assert (1, "requeued") == tuple(attributes(run)[f"taskflow.task.{key}"] for key in ("attempts", "reason"))
     assert StatusCode.UNSET == run.status.status_code
     traced.exporter.clear()
     traced.run()
@@ -410,10 +412,29 @@ def test_a_task_that_never_started_shows_its_end_below_the_span_that_enqueued_it
 
 def test_a_task_that_killed_its_process_too_often_is_an_error_linked_to_its_enqueue_span() -> None:
     traced = Traced()
-    traced.observer.on_lifecycle(event(FAILED, reason="poison", trace_context=CARRIER))
+    fields = {"error": "its process died", "error_type": "taskflow.Poison", "max_retries": 2}
+    traced.observer.on_lifecycle(event(FAILED, reason="poison", trace_context=CARRIER, **fields))
     end = traced.spans["failed send"]
-    assert (StatusCode.ERROR, "poison") == (end.status.status_code, attributes(end)["error.type"])
+    assert (StatusCode.ERROR, "taskflow.Poison") == (end.status.status_code, attributes(end)["error.type"])
     assert [0x0123456789ABCDEF] == [link.context.span_id for link in end.links]
+    assert ["exception"] == [event.name for event in end.events]
+
+
+def test_of_attempts_in_a_process_that_died_nothing_is_said() -> None:
+    traced = Traced()
+    traced.observer.on_lifecycle(event(INTERRUPTED, reason="rescued", trace_context=CARRIER))
+    end = attributes(traced.spans["interrupted send"])
+    assert ("interrupted", "rescued") == (end["taskflow.task.status"], end["taskflow.task.reason"])
+    assert "taskflow.task.attempts" not in end
+
+
+def test_an_error_that_no_exception_caused_has_a_type_all_the_same() -> None:
+    traced = Traced()
+    traced.enqueue()
+    traced.move(FAILED)
+    end = traced.spans["failed send"]
+    assert (StatusCode.ERROR, "_OTHER") == (end.status.status_code, attributes(end)["error.type"])
+    assert () == end.events
 
 
 def test_a_log_line_is_an_event_on_the_span_of_its_attempt_named_by_its_message() -> None:
@@ -632,6 +653,19 @@ async def test_without_an_sdk_nothing_is_recorded_and_nothing_fails() -> None:
     store.transition("t1", SUCCESS)
     await chain.close()
     assert (None, 0) == (record.trace_context, chain.stats()[0].errors)
+
+
+def test_without_an_sdk_the_callers_trace_goes_through_the_task_to_whatever_it_calls() -> None:
+    store = TaskStore(stream=EventStream(LoggerChain([OpenTelemetryObserver()])))
+    caller = TraceContextTextMapPropagator().extract(CARRIER)
+    token = attach(caller)
+    store.create("t1", "send")
+    context = contextvars.copy_context()
+    detach(token)
+    context.run(store.transition, "t1", RUNNING)
+    called: dict[str, str] = {}
+    context.run(TraceContextTextMapPropagator().inject, called)
+    assert CARRIER == called
 
 
 def test_the_set_up_of_the_documentation_works() -> None:
