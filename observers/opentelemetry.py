@@ -20,6 +20,7 @@ from taskflow.observers.otel_attributes import (
     DROPPED_LOGS,
     ERROR_TYPE,
     QUEUE_DURATION,
+    SCHEMA_URL,
     TASK_ATTEMPTS,
     TASK_ID,
     TASK_NAME,
@@ -28,8 +29,8 @@ from taskflow.observers.otel_attributes import (
     Attributes,
     Scalar,
     exception_attributes,
+    exception_message,
     labels,
-    safe_text,
     tag_attributes,
 )
 from taskflow.observers.otel_flush import force_flush
@@ -58,16 +59,20 @@ class TaskTrace:
     """The trace of one unfinished task.
 
     Attributes:
-        origin: context of the span that enqueued it; remote if that was before a restart.
+        origin: context of the span that enqueued it.
+        again: whether it is back: after a restart, or after its run was given up.
         run, attempt: the open spans.
+        attempts: how many were started, as far as is known here.
         status: the state it was last seen in.
         log_events: `task_log` lines on its spans.
         dropped_logs: lines beyond the cap.
     """
 
     origin: SpanContext | None = None
+    again: bool = False
     run: Span | None = None
     attempt: Span | None = None
+    attempts: int = 0
     status: TaskStatus = PENDING
     log_events: int = 0
     dropped_logs: int = 0
@@ -120,8 +125,8 @@ class OpenTelemetryObserver(TaskObserver):
         self.propagation = check_choice("propagation", propagation, get_args(Propagation))
         self.logs = check_choice("logs", logs, get_args(Logs))
         self.max_log_events = check_int("max_log_events", max_log_events, minimum=1)
-        self._tracer = trace.get_tracer(SCOPE, __version__, tracer_provider)
-        self._logger = _logs.get_logger(SCOPE, __version__, logger_provider)
+        self._tracer = trace.get_tracer(SCOPE, __version__, tracer_provider, SCHEMA_URL)
+        self._logger = _logs.get_logger(SCOPE, __version__, logger_provider, SCHEMA_URL)
         self._span_events = logs in {"events", "both"}
         self._log_records = logs in {"records", "both"}
         self._live: dict[str, TaskTrace] = {}
@@ -143,12 +148,12 @@ class OpenTelemetryObserver(TaskObserver):
         context = get_current()
         task = self._live.get(event.task_id)
         if task is None:
-            task = self._live[event.task_id] = TaskTrace(_remembered(event.trace_context))
+            task = self._live[event.task_id] = _returned(event)
         if task.run is None:
-            task.run = self._start_run(event, task.origin, context)
+            task.run = self._start_run(event, task, context)
         if event.max_retries:
             task.attempt = self._start_attempt(event, task.run, context)
-        task.status = event.status
+        task.status, task.attempts = event.status, event.attempt + 1
         attach(trace.set_span_in_context(task.attempt or task.run, context))
 
     def inject(self, event: LifecycleEvent, carrier: dict[str, str]) -> None:
@@ -181,19 +186,22 @@ class OpenTelemetryObserver(TaskObserver):
         """End the spans of tasks that were left unfinished, with the status they had, and flush."""
         while self._live:
             _, task = self._live.popitem()
-            _leave(task, task.status)
+            _leave(task)
         await self.flush()
 
     def _pending(self, event: LifecycleEvent) -> None:
         # A task that runs again from scratch, here or elsewhere: this run is over.
         stale = self._live.pop(event.task_id, None)
         if stale is not None:
-            _leave(stale, event.status)
+            stale.status = event.status
+            _leave(stale, event.reason)
         if event.reason is None and event.trace_context is None:
-            origin: SpanContext | None = self._start_enqueue(event)
+            task = TaskTrace(self._start_enqueue(event))
         else:
-            origin = _remembered(event.trace_context) or (stale.origin if stale else None)
-        self._live[event.task_id] = TaskTrace(origin)
+            task = _returned(event)
+            if task.origin is None and stale is not None:
+                task.origin = stale.origin
+        self._live[event.task_id] = task
 
     def _start_enqueue(self, event: LifecycleEvent) -> SpanContext:
         names = labels(event.func_name, event.code_function)
@@ -202,12 +210,12 @@ class OpenTelemetryObserver(TaskObserver):
         span.end()
         return span.get_span_context()
 
-    def _start_run(self, event: LifecycleEvent, origin: SpanContext | None, context: Context) -> Span:
+    def _start_run(self, event: LifecycleEvent, task: TaskTrace, context: Context) -> Span:
         names = labels(event.func_name, event.code_function)
         attributes = _attributes(event, names.code)
         if event.queue_duration is not None:
             attributes[QUEUE_DURATION] = event.queue_duration
-        parent, links = self._relation(origin, context)
+        parent, links = self._relation(task, context)
         return self._tracer.start_span(
             names.run, context=parent, kind=SpanKind.CONSUMER, attributes=attributes, links=links
         )
@@ -218,9 +226,20 @@ class OpenTelemetryObserver(TaskObserver):
             f"attempt {event.attempt}", context=trace.set_span_in_context(run, context), attributes=attributes
         )
 
-    def _relation(self, origin: SpanContext | None, context: Context) -> tuple[Context, Sequence[Link]]:
+    def _start_moment(self, event: LifecycleEvent, task: TaskTrace) -> Span:
+        """The span, without length, of a task that ended without having run here: never started, or its
+        process died in mid-run. Without it the task would look lost in its trace.
+        """
+        names = labels(event.func_name, event.code_function)
+        attributes = _attributes(event, names.code)
+        parent, links = self._relation(task, get_current())
+        name = f"{event.status.value} {names.task[TASK_NAME]}"
+        return self._tracer.start_span(name, context=parent, attributes=attributes, links=links)
+
+    def _relation(self, task: TaskTrace, context: Context) -> tuple[Context, Sequence[Link]]:
         """The parent context and the links of a run. The rest of the context, such as baggage, stays."""
-        if origin is not None and not origin.is_remote and self.propagation == "child":
+        origin = task.origin
+        if origin is not None and not task.again and self.propagation == "child":
             return trace.set_span_in_context(NonRecordingSpan(origin), context), ()
         root = trace.set_span_in_context(trace.INVALID_SPAN, context)
         if origin is None or self.propagation == "none":
@@ -234,28 +253,16 @@ class OpenTelemetryObserver(TaskObserver):
             _end_attempt(task, event)
 
     def _finished(self, event: LifecycleEvent) -> None:
-        task = self._live.pop(event.task_id, None)
-        if task is not None and task.run is not None:
-            if task.attempt is not None:
-                _end_attempt(task, event)
-            _end_run(task.run, event, task.dropped_logs)
-        else:
-            self._ended_without_run(event, task)
-
-    def _ended_without_run(self, event: LifecycleEvent, task: TaskTrace | None) -> None:
-        """A task that never started, or whose process died in mid-run, must not look lost in its trace:
-        a span without length says how it ended.
-        """
-        names = labels(event.func_name, event.code_function)
-        origin = task.origin if task is not None else _remembered(event.trace_context)
-        parent, links = self._relation(origin, get_current())
-        span = self._tracer.start_span(
-            f"{event.status.value} {names.task[TASK_NAME]}",
-            context=parent,
-            attributes=_attributes(event, names.code),
-            links=links,
-        )
-        _end_run(span, event)
+        task = self._live.pop(event.task_id, None) or _returned(event)
+        run = task.run or self._start_moment(event, task)
+        if event.status is FAILED:
+            if task.attempt is None:  # otherwise the exception is on that
+                _record_exception(run, event)
+            _mark_failed(run, event)
+        if task.attempt is not None:
+            _end_attempt(task, event)
+        task.status = event.status
+        _end_run(run, task, event.reason)
 
 
 def _attributes(event: LifecycleEvent, fixed: Mapping[str, Scalar]) -> Attributes:
@@ -275,6 +282,11 @@ def _remembered(carrier: Mapping[str, str] | None) -> SpanContext | None:
     return found if found.is_valid else None
 
 
+def _returned(event: LifecycleEvent) -> TaskTrace:
+    """The trace of a task that is back after a restart."""
+    return TaskTrace(_remembered(event.trace_context), again=True)
+
+
 def _end_attempt(task: TaskTrace, event: LifecycleEvent) -> None:
     span, task.attempt = task.attempt, None
     if span is None:
@@ -287,30 +299,25 @@ def _end_attempt(task: TaskTrace, event: LifecycleEvent) -> None:
     span.end()
 
 
-def _end_run(span: Span, event: LifecycleEvent, dropped_logs: int = 0) -> None:
-    started = event.duration is not None
-    outcome: Attributes = {
-        TASK_STATUS: event.status.value,
-        TASK_ATTEMPTS: event.attempt + 1 if started else 0,
-    }
-    if event.reason is not None:
-        outcome[TASK_REASON] = event.reason
-    if dropped_logs:
-        outcome[DROPPED_LOGS] = dropped_logs
-    if event.status is FAILED:
-        if not event.max_retries:  # otherwise the exception is on its attempt
-            _record_exception(span, event)
-        _mark_failed(span, event)
-    span.set_attributes(outcome)
-    span.end()
+def _end_run(run: Span, task: TaskTrace, reason: str | None) -> None:
+    outcome: Attributes = {TASK_STATUS: task.status.value}
+    if task.attempts or not task.again:  # of those in another process nothing is known
+        outcome[TASK_ATTEMPTS] = task.attempts
+    if reason is not None:
+        outcome[TASK_REASON] = reason
+    if task.dropped_logs:
+        outcome[DROPPED_LOGS] = task.dropped_logs
+    run.set_attributes(outcome)
+    run.end()
 
 
-def _leave(task: TaskTrace, status: TaskStatus) -> None:
+def _leave(task: TaskTrace, reason: str | None = None) -> None:
     """End the spans of a run that did not come to an end: neither a success nor an error."""
-    for span in (task.attempt, task.run):
-        if span is not None:
-            span.set_attribute(TASK_STATUS, status.value)
-            span.end()
+    if task.attempt is not None:
+        task.attempt.set_attribute(TASK_STATUS, task.status.value)
+        task.attempt.end()
+    if task.run is not None:
+        _end_run(task.run, task, reason)
 
 
 def _record_exception(span: Span, event: LifecycleEvent) -> None:
@@ -322,4 +329,4 @@ def _mark_failed(span: Span, event: LifecycleEvent) -> None:
     # _OTHER is the convention's word for an error without a type.
     # https://opentelemetry.io/docs/specs/semconv/registry/attributes/error/
     span.set_attribute(ERROR_TYPE, event.error_type or event.reason or "_OTHER")
-    span.set_status(StatusCode.ERROR, safe_text(event.error) if event.error else None)
+    span.set_status(StatusCode.ERROR, exception_message(event))

@@ -20,6 +20,8 @@ QUEUE_DURATION = "taskflow.queue_duration"
 LOG_SEVERITY = "log.severity"
 
 # Source: https://opentelemetry.io/docs/specs/semconv/registry/attributes/ (code, error, exception)
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+"""Version of the conventions that the names below are from."""
 CODE_FUNCTION_NAME = "code.function.name"
 ERROR_TYPE = "error.type"
 EXCEPTION_TYPE = "exception.type"
@@ -31,7 +33,9 @@ Attributes = dict[str, Scalar]
 
 INT64 = 2**63
 STACKTRACE_LIMIT = 6 * 1024
-"""Characters: 512 spans, the SDK's batch, with this much each still fit a gRPC receiver's usual 4 MiB."""
+MESSAGE_LIMIT = 512
+"""Characters. 512 failed spans, the SDK's batch, must fit the 4 MiB of a gRPC receiver, which refuses a
+larger batch with all that is in it. The traceback ends with the message, so that little is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,18 @@ def exception_attributes(event: LifecycleEvent) -> Attributes:
     Source: https://opentelemetry.io/docs/specs/semconv/exceptions/exceptions-spans/
     """
     found = {
-        EXCEPTION_TYPE: event.error_type,
-        EXCEPTION_MESSAGE: event.error,
-        EXCEPTION_STACKTRACE: event.stacktrace and _tail(event.stacktrace),
+        EXCEPTION_TYPE: event.error_type and safe_text(event.error_type),
+        EXCEPTION_MESSAGE: exception_message(event),
+        EXCEPTION_STACKTRACE: event.stacktrace and safe_text(_tail(event.stacktrace)),
     }
-    return {name: safe_text(value) for name, value in found.items() if value}
+    return {name: value for name, value in found.items() if value}
+
+
+def exception_message(event: LifecycleEvent) -> str | None:
+    """The text of the exception, cut; ``None`` if there is none."""
+    if not event.error:
+        return None
+    return safe_text(event.error if len(event.error) <= MESSAGE_LIMIT else event.error[:MESSAGE_LIMIT] + "…")
 
 
 def _tail(stacktrace: str) -> str:

@@ -86,6 +86,7 @@ class Dispatcher:
 
     async def drain(self) -> None:
         """Return when everything dispatched and everything driven has ended."""
+        await asyncio.sleep(0)  # what other threads have dispatched is spawned now
         self._start_parked()
         while self._tasks:
             await asyncio.wait(self._tasks)

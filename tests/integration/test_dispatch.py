@@ -429,6 +429,16 @@ def test_a_loop_that_ends_before_its_tasks_began_leaves_none_of_them_pending():
     assert endings(manager) == [(TaskStatus.INTERRUPTED, "shutdown")] * 2
 
 
+async def test_drain_waits_for_what_another_thread_has_only_just_enqueued():
+    manager = TaskManager()
+    async with manager:
+        thread = threading.Thread(target=manager.enqueue, args=(note,))
+        thread.start()
+        thread.join()  # this loop has not had a turn since
+        await manager.drain()
+        assert endings(manager) == [SUCCEEDED]
+
+
 # Two managers in one request
 
 

@@ -3,25 +3,17 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
-import httpx
 import pytest
-from fastapi import Depends, FastAPI, Request
+from fastapi import BackgroundTasks, Depends, FastAPI, Request
 from fastapi.telemetry import get_telemetry_data
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import (
-    BatchSpanProcessor,
-    SimpleSpanProcessor,
-    SpanExporter,
-    SpanExportResult,
-)
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import StatusCode
 
 from taskflow import (
@@ -32,68 +24,7 @@ from taskflow import (
     TaskObserver,
     task_log,
 )
-
-PATIENCE = 30.0
-"""Seconds until an event that should have come fails the test."""
-
-
-class Telemetry:
-    """A tracer provider and what it exported."""
-
-    def __init__(self) -> None:
-        self.exporter = InMemorySpanExporter()
-        self.provider = TracerProvider(shutdown_on_exit=False)
-        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.tracer = self.provider.get_tracer("the application")
-
-    def observer(self, **options: Any) -> OpenTelemetryObserver:
-        return OpenTelemetryObserver(self.provider, **options)
-
-    def app(self) -> FastAPI:
-        return FastAPI(telemetry={"tracer_provider": self.provider})
-
-    @property
-    def spans(self) -> Sequence[ReadableSpan]:
-        return self.exporter.get_finished_spans()
-
-    def named(self, name: str) -> ReadableSpan:
-        (span,) = (span for span in self.spans if span.name == name)
-        return span
-
-
-def span_id(span: ReadableSpan) -> int:
-    assert span.context is not None
-    return span.context.span_id
-
-
-def trace_id(span: ReadableSpan) -> int:
-    assert span.context is not None
-    return span.context.trace_id
-
-
-def tree(spans: Sequence[ReadableSpan]) -> dict[str, str | None]:
-    """The name of each span's parent, by its own name; every parent must be among the spans."""
-    names = {span_id(span): span.name for span in spans}
-    return {span.name: names[span.parent.span_id] if span.parent else None for span in spans}
-
-
-def by_trace(spans: Sequence[ReadableSpan]) -> dict[int, list[ReadableSpan]]:
-    traces: dict[int, list[ReadableSpan]] = {}
-    for span in spans:
-        traces.setdefault(trace_id(span), []).append(span)
-    return traces
-
-
-def client(app: FastAPI) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop")
-
-
-@contextmanager
-def no_warnings(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Nothing that OpenTelemetry or asyncio complains of, such as a context that cannot be detached."""
-    yield
-    complaints = [r.getMessage() for r in caplog.records if r.name.startswith(("opentelemetry", "asyncio"))]
-    assert complaints == []
+from tests.telemetry import PATIENCE, Telemetry, by_trace, client, no_warnings, span_id, trace_id, tree
 
 
 def failing_twice(telemetry: Telemetry, asynchronous: bool) -> Callable[[], Any]:
@@ -176,16 +107,37 @@ async def test_every_kind_of_task_from_every_kind_of_route_makes_the_same_trace(
         assert request.end_time <= run.start_time
 
 
-async def test_the_native_span_of_a_task_names_the_users_function() -> None:
+@pytest.mark.parametrize("dispatch", ["request", "detached"])
+@pytest.mark.parametrize("pattern", ["plain", "managed", "get_tasks", "background_tasks"])
+async def test_for_every_way_of_injection_the_native_span_names_the_users_function(
+    pattern: str, dispatch: Any
+) -> None:
     telemetry = Telemetry()
     app = telemetry.app()
-    manager = TaskManager(loggers=[telemetry.observer()])
+    manager = TaskManager(loggers=[telemetry.observer()], dispatch=dispatch)
+    manager.init_app(app)
+    injected: Any = {
+        "plain": BackgroundTasks,
+        "managed": ManagedBackgroundTasks,
+        "get_tasks": Annotated[ManagedBackgroundTasks, Depends(manager.get_tasks)],
+        "background_tasks": Annotated[ManagedBackgroundTasks, Depends(manager.background_tasks)],
+    }[pattern]
 
     def send() -> None: ...
 
-    add_route(app, manager, send, asynchronous=True)
-    async with manager, client(app) as http:
-        await http.post("/orders")
+    @app.post("/orders")
+    async def order(tasks: injected) -> None:
+        tasks.add_task(send)
+
+    manager.install(app)
+    try:
+        async with manager, client(app) as http:
+            await http.post("/orders")
+            await manager.drain()
+    finally:
+        manager.uninstall()
+    relations = tree(telemetry.spans)
+    assert (relations["fastapi.background_task"], relations["run send"]) == ("POST /orders", "enqueue send")
     native = telemetry.named("fastapi.background_task").attributes or {}
     ours = telemetry.named("run send").attributes or {}
     assert native["code.function.name"] == ours["code.function.name"]

@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from taskflow.clock import utcnow
 from taskflow.exceptions import ConfigurationError
@@ -31,6 +32,7 @@ from taskflow.observers.chain import LoggerChain
 from taskflow.observers.opentelemetry import OpenTelemetryObserver
 from taskflow.store import Failure, TaskStore
 from taskflow.stream import EventStream
+from taskflow.version import __version__
 
 PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus
 
@@ -174,6 +176,17 @@ def test_a_failed_attempt_carries_its_exception_and_the_run_only_its_type() -> N
     assert "failed" == attributes(run)["taskflow.task.status"]
 
 
+def test_all_spans_say_which_library_made_them_and_whose_words_they_use() -> None:
+    traced = Traced()
+    traced.enqueue(max_retries=1)
+    traced.run()
+    traced.move(SUCCESS)
+    scopes = {span.instrumentation_scope for span in traced.spans.values()}
+    assert {("taskflow", __version__, "https://opentelemetry.io/schemas/1.44.0")} == {
+        (scope.name, scope.version, scope.schema_url) for scope in scopes if scope is not None
+    }
+
+
 def test_the_exception_of_a_task_without_retries_is_on_its_run_span() -> None:
     traced = Traced()
     traced.enqueue()
@@ -184,15 +197,32 @@ def test_the_exception_of_a_task_without_retries_is_on_its_run_span() -> None:
     assert "ConnectionError" == attributes(run)["error.type"]
 
 
-def test_a_long_traceback_keeps_its_end() -> None:
+def test_a_long_traceback_keeps_its_end_and_a_long_message_its_beginning() -> None:
     traced = Traced()
     traced.enqueue()
     traced.run()
-    traced.move(FAILED, failure=Failure("x", "E", "a" * 60_000 + "the line that failed"))
-    stacktrace = str((traced.spans["run send"].events[0].attributes or {})["exception.stacktrace"])
+    failure = Failure("no route" + "!" * 60_000, "E", "a" * 60_000 + "the line that failed")
+    traced.move(FAILED, failure=failure)
+    run = traced.spans["run send"]
+    exception = run.events[0].attributes or {}
+    stacktrace, message = str(exception["exception.stacktrace"]), str(exception["exception.message"])
     assert stacktrace.startswith("… cut\n")
     assert stacktrace.endswith("the line that failed")
-    assert len(stacktrace) < 7_000
+    assert message.startswith("no route!")
+    assert message.endswith("!…")
+    assert message == run.status.description
+
+
+def test_a_batch_of_nothing_but_long_exceptions_fits_into_a_message_that_receivers_take() -> None:
+    traced = Traced()
+    failure = Failure("x" * 64 * 1024, "sqlalchemy.exc.OperationalError", "x" * 64 * 1024)
+    for number in range(512):
+        task_id = f"00000000-0000-4000-8000-{number:012}"
+        traced.enqueue(task_id, tags={"customer": "4711"})
+        traced.run(task_id=task_id)
+        traced.move(FAILED, failure=failure, task_id=task_id)
+    runs = [span for span in traced.exporter.get_finished_spans() if span.name == "run send"]
+    assert len(encode_spans(runs).SerializeToString()) < 4 * 1024 * 1024
 
 
 def test_the_code_of_an_attempt_runs_in_its_span_and_leaves_the_callers_context_alone() -> None:
@@ -332,6 +362,7 @@ def test_a_run_that_is_given_back_to_the_queue_ends_pending_and_the_next_one_lin
     traced.move(PENDING, reason="requeued")
     run, attempt, enqueue = (traced.spans[name] for name in ("run send", "attempt 0", "enqueue send"))
     assert ("pending", "pending") == tuple(attributes(s)["taskflow.task.status"] for s in (run, attempt))
+    assert (1, "requeued") == tuple(attributes(run)[f"taskflow.task.{key}"] for key in ("attempts", "reason"))
     assert StatusCode.UNSET == run.status.status_code
     traced.exporter.clear()
     traced.run()
@@ -381,10 +412,29 @@ def test_a_task_that_never_started_shows_its_end_below_the_span_that_enqueued_it
 
 def test_a_task_that_killed_its_process_too_often_is_an_error_linked_to_its_enqueue_span() -> None:
     traced = Traced()
-    traced.observer.on_lifecycle(event(FAILED, reason="poison", trace_context=CARRIER))
+    fields = {"error": "its process died", "error_type": "taskflow.Poison", "max_retries": 2}
+    traced.observer.on_lifecycle(event(FAILED, reason="poison", trace_context=CARRIER, **fields))
     end = traced.spans["failed send"]
-    assert (StatusCode.ERROR, "poison") == (end.status.status_code, attributes(end)["error.type"])
+    assert (StatusCode.ERROR, "taskflow.Poison") == (end.status.status_code, attributes(end)["error.type"])
     assert [0x0123456789ABCDEF] == [link.context.span_id for link in end.links]
+    assert ["exception"] == [event.name for event in end.events]
+
+
+def test_of_attempts_in_a_process_that_died_nothing_is_said() -> None:
+    traced = Traced()
+    traced.observer.on_lifecycle(event(INTERRUPTED, reason="rescued", trace_context=CARRIER))
+    end = attributes(traced.spans["interrupted send"])
+    assert ("interrupted", "rescued") == (end["taskflow.task.status"], end["taskflow.task.reason"])
+    assert "taskflow.task.attempts" not in end
+
+
+def test_an_error_that_no_exception_caused_has_a_type_all_the_same() -> None:
+    traced = Traced()
+    traced.enqueue()
+    traced.move(FAILED)
+    end = traced.spans["failed send"]
+    assert (StatusCode.ERROR, "_OTHER") == (end.status.status_code, attributes(end)["error.type"])
+    assert () == end.events
 
 
 def test_a_log_line_is_an_event_on_the_span_of_its_attempt_named_by_its_message() -> None:
@@ -603,6 +653,19 @@ async def test_without_an_sdk_nothing_is_recorded_and_nothing_fails() -> None:
     store.transition("t1", SUCCESS)
     await chain.close()
     assert (None, 0) == (record.trace_context, chain.stats()[0].errors)
+
+
+def test_without_an_sdk_the_callers_trace_goes_through_the_task_to_whatever_it_calls() -> None:
+    store = TaskStore(stream=EventStream(LoggerChain([OpenTelemetryObserver()])))
+    caller = TraceContextTextMapPropagator().extract(CARRIER)
+    token = attach(caller)
+    store.create("t1", "send")
+    context = contextvars.copy_context()
+    detach(token)
+    context.run(store.transition, "t1", RUNNING)
+    called: dict[str, str] = {}
+    context.run(TraceContextTextMapPropagator().inject, called)
+    assert CARRIER == called
 
 
 def test_the_set_up_of_the_documentation_works() -> None:
