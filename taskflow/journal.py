@@ -257,7 +257,7 @@ class Journal:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(task.wait(), loop))
 
     async def usable(self) -> None:
-        """Return when the latest operation on the backend did not fail."""
+        """Return when the backend is not known to be away."""
         if self._instance.vitals.error is not None:
             await self._instance.vitals.usable()
 
