@@ -805,14 +805,21 @@ async def test_the_span_of_a_rescued_run_is_linked_to_the_request_that_enqueued_
 # What cannot be revived here
 
 
-async def leave_one_behind(backend: MemoryBackend, **options: Any) -> str:
-    """A durable task that waits, of a process that has stopped."""
+async def leave_behind(backend: MemoryBackend, count: int, **options: Any) -> list[str]:
+    """Durable tasks that wait, of a process that has stopped."""
     async with Instance(backend, max_concurrent_tasks=1, shutdown_timeout=0.05, **options) as first:
         first.manager.enqueue(first.task(name="blocks"))
         await until(lambda: first.ran)
-        task_id = first.manager.enqueue(first.task(persist=True), 5)
-        await first.manager.committed(task_id)
+        work = first.task(persist=True)
+        ids = [first.manager.enqueue(work, 5) for _ in range(count)]
+        await first.manager.committed(ids[-1])
         await first.stop()
+    return ids
+
+
+async def leave_one_behind(backend: MemoryBackend, **options: Any) -> str:
+    """One such task."""
+    (task_id,) = await leave_behind(backend, 1, **options)
     return task_id
 
 
@@ -852,6 +859,19 @@ async def test_a_wrong_key_leaves_the_row_where_it_is_and_says_so_once(caplog: p
     async with right:
         assert TaskStatus.SUCCESS is (await ends(right, task_id)).status
     assert [5] == right.ran
+
+
+async def test_a_wrong_key_for_many_tasks_does_not_fill_the_log(caplog: pytest.LogCaptureFixture):
+    backend = FaultyBackend()
+    await leave_behind(backend, 200, encrypt_args_key=Fernet.generate_key())
+    caplog.clear()
+    wrong = Instance(backend, encrypt_args_key=Fernet.generate_key())
+    wrong.task(persist=True)
+    async with wrong:
+        looks = backend.calls["claimable"]
+        await until(lambda: backend.calls["claimable"] > looks + 10)
+    assert 10 == caplog.text.count("was left behind and stays where it is")
+    assert 1 == caplog.text.count("more tasks work were left behind like that; they are not logged any more")
 
 
 async def test_arguments_that_the_function_no_longer_takes_leave_the_row_where_it_is(
