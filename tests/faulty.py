@@ -11,6 +11,7 @@ from typing import Any
 from taskflow.backend import Change, Outcome
 from taskflow.backends import MemoryBackend
 from taskflow.exceptions import BackendUnavailableError
+from taskflow.query import TaskQuery
 from taskflow.rows import TaskRow
 
 
@@ -50,6 +51,10 @@ class FaultyBackend(MemoryBackend):
     async def save(self, rows: Sequence[TaskRow]) -> None:
         self._write("save")
         await super().save(rows)
+
+    async def find(self, query: TaskQuery) -> list[TaskRow]:
+        self._call("find")
+        return await super().find(query)
 
     async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
         self._write("commit")

@@ -36,6 +36,7 @@ from taskflow import (
     task_log,
 )
 from taskflow.backends import MemoryBackend
+from taskflow.query import TaskQuery
 from tests.faulty import FaultyBackend
 from tests.processes import PATIENCE
 
@@ -947,6 +948,50 @@ async def test_the_listing_has_each_task_once_across_memory_and_backend_and_inst
 
     assert (10, 10) == (len(listed), len(set(listed)))
     assert {TaskStatus.SUCCESS: 10} == {status: total.count for status, total in totals.items()}
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7])
+async def test_pages_have_the_tasks_of_two_instances_in_order_whoever_has_them_in_memory(limit: int):
+    backend = MemoryBackend()
+    async with (
+        Instance(backend, max_history=8, merged_list_ttl=0) as one,
+        Instance(backend, merged_list_ttl=0) as other,
+    ):
+        instances = (one, other)
+        functions = {instance: instance.task() for instance in instances}
+        ids = []
+        for number in range(40):
+            instance = instances[number * 7 % 5 % 2]
+            instance.go.set()
+            ids.append(instance.manager.enqueue(functions[instance]))
+        for instance in instances:
+            await instance.manager.drain()
+            assert instance.manager._scheduler is not None
+            await instance.manager._scheduler.flush()
+
+        listed: list[str] = []
+        page = await one.manager.history.page(TaskQuery(limit=limit))
+        while page.next is not None:
+            listed += [record.task_id for record in page.records]
+            page = await one.manager.history.page(TaskQuery(limit=limit, after=page.next))
+        listed += [record.task_id for record in page.records]
+
+    assert ids[::-1] == listed
+
+
+async def test_a_page_of_recent_tasks_asks_the_backend_once_however_many_are_in_memory():
+    backend = FaultyBackend()
+    async with Instance(backend, merged_list_ttl=0) as instance:
+        instance.go.set()
+        work = instance.task()
+        ids = [instance.manager.enqueue(work) for _ in range(100)]
+        await instance.manager.drain()
+        assert instance.manager._scheduler is not None
+        await instance.manager._scheduler.flush()
+        page = await instance.manager.history.page(TaskQuery(limit=10))
+
+    assert ids[:-11:-1] == [record.task_id for record in page.records]
+    assert 1 == backend.calls["find"]
 
 
 async def test_a_line_that_is_logged_after_the_end_reaches_the_history():
