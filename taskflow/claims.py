@@ -131,7 +131,9 @@ class Claims:
             return
         known.add(row.task_id)
         if len(known) > COMPLAINTS:
-            logger.error("more tasks %s were left behind like that; they are not logged any more", row.func_name)
+            logger.error(
+                "more tasks %s were left behind like that; they are not logged any more", row.func_name
+            )
         else:
             message = "task %s (%s) was left behind and stays where it is: %s"
             logger.error(message, row.func_name, row.task_id, error)

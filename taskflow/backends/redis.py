@@ -100,7 +100,7 @@ class RedisBackend(SnapshotBackend):
             found = ", ".join(f"{_text(key)} is a {_text(kind)}" for key, kind in _pairs(foreign))
             raise self._unreadable(f"{found}. Something else has this prefix: choose another one")
         if layout != b"%d" % LAYOUT:
-            raise self._unreadable(f"its layout is {_text(layout)}, this version of Taskflow knows {LAYOUT}")
+            raise self._unreadable(f"its layout is {_text(layout)}, and this Taskflow knows {LAYOUT}")
         for warning in _warnings(await connection.info()):
             logger.warning("redis at %s %s", self._address, warning)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import pytest
 
@@ -60,7 +61,8 @@ def vitals():
 
 
 @pytest.mark.parametrize(
-    ("operation", "result"), [("claimable", []), ("open", None), ("flush", None), ("renew", False), ("prune", 0)]
+    ("operation", "result"),
+    [("claimable", []), ("open", None), ("flush", None), ("renew", False), ("prune", 0)],
 )
 async def test_what_writes_nothing_does_not_prove_that_writing_works_again(vitals, operation, result):
     with pytest.raises(BackendUnavailableError):
@@ -92,11 +94,16 @@ async def test_a_backend_that_can_be_read_and_not_written_is_logged_once(caplog:
     @manager.task()
     async def plain() -> None: ...
 
-    async def asked(operation: str, times: int) -> None:
-        until = backend.calls[operation] + times
+    async def until(condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE):
-            while backend.calls[operation] < until:
-                await asyncio.sleep(0)
+            while True:
+                if condition():
+                    return
+                await asyncio.sleep(0.005)
+
+    async def asked(operation: str, times: int) -> None:
+        enough = backend.calls[operation] + times
+        await until(lambda: backend.calls[operation] >= enough)
 
     async with manager:
         await asked("claimable", 1)
@@ -112,8 +119,6 @@ async def test_a_backend_that_can_be_read_and_not_written_is_logged_once(caplog:
         assert "commit failed: memory: it is full" in caplog.text
 
         backend.full = False
-        async with asyncio.timeout(PATIENCE):
-            while manager.backend_error is not None:
-                await asyncio.sleep(0)
+        await until(lambda: manager.backend_error is None)
         await asked("claimable", 3)
         assert sum("can be used again" in record.message for record in caplog.records) == 1
