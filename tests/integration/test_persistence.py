@@ -660,6 +660,55 @@ async def test_a_backend_that_is_away_is_not_asked_all_the_time():
         backend.down = False
 
 
+async def test_who_waits_behind_a_commit_that_fails_does_not_wait_for_another_one():
+    backend = FaultyBackend()
+    async with Instance(backend) as instance:
+        work = instance.task(persist=True)
+        backend.lost_answers = True
+        backend.gate.clear()
+        first = instance.manager.enqueue(work)
+        await until(lambda: backend.calls["commit"])
+        second = instance.manager.enqueue(work)
+        backend.gate.set()
+        for task_id in (first, second):
+            with pytest.raises(CommitError, match="the answer was lost"):
+                await instance.manager.committed(task_id)
+        assert 1 == backend.calls["commit"]
+        backend.lost_answers = False
+        await until(lambda: instance.manager.backend_error is None)
+
+    assert TaskStatus.CANCELLED is await stored(backend, first)
+    assert TaskStatus.CANCELLED is await stored(backend, second)
+    assert [] == instance.ran
+
+
+async def test_no_client_waits_for_the_answer_to_whether_the_backend_is_back():
+    backend = FaultyBackend()
+    async with Instance(backend) as instance:
+        work = instance.task(persist=True)
+        instance.go.set()
+        backend.lost_answers = True
+        with pytest.raises(CommitError):
+            await instance.manager.committed(instance.manager.enqueue(work))
+        backend.gate.clear()
+        asked = backend.calls["commit"]
+        await until(lambda: backend.calls["commit"] > asked)  # that the first one is cancelled, and no answer
+        with pytest.raises(CommitError):
+            await instance.manager.committed(instance.manager.enqueue(work))
+
+        backend.lost_answers = False
+        backend.gate.set()
+
+        async def accepted() -> bool:
+            try:
+                await instance.manager.committed(instance.manager.enqueue(work))
+            except CommitError:
+                return False
+            return True
+
+        await until(accepted)
+
+
 async def test_a_backend_that_is_away_at_the_start_is_taken_up_when_it_comes(
     caplog: pytest.LogCaptureFixture,
 ):
