@@ -7,6 +7,7 @@ afterwards, by whoever got it. What cannot run here stays where it is, and is lo
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -24,8 +25,8 @@ __all__ = ["Claim", "Claims"]
 
 logger = logging.getLogger("taskflow")
 
-COMPLAINTS: Final = 1_000
-"""Rows that cannot run here, of which it is remembered that this was logged."""
+COMPLAINTS: Final = 10
+"""Rows of one function that cannot run here, and are logged one by one: a wrong key makes it all of them."""
 
 
 @dataclass(slots=True)
@@ -64,7 +65,7 @@ class Claims:
         self._instance = instance
         self._registry = registry
         self._arguments = arguments
-        self._complained: set[str] = set()
+        self._complained: dict[str, set[str]] = defaultdict(set)
         self._unanswered: list[Claim] = []
 
     async def take(
@@ -125,10 +126,15 @@ class Claims:
             return None
 
     def _complain(self, row: TaskRow, error: Exception) -> None:
-        if row.task_id not in self._complained:
-            if len(self._complained) >= COMPLAINTS:
-                self._complained.clear()
-            self._complained.add(row.task_id)
+        known = self._complained[row.func_name]
+        if row.task_id in known or len(known) > COMPLAINTS:
+            return
+        known.add(row.task_id)
+        if len(known) > COMPLAINTS:
+            logger.error(
+                "more tasks %s were left behind like that; they are not logged any more", row.func_name
+            )
+        else:
             message = "task %s (%s) was left behind and stays where it is: %s"
             logger.error(message, row.func_name, row.task_id, error)
 

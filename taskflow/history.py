@@ -91,7 +91,9 @@ class History:
         async for part in _sliced(memory.values()):
             records = _newest(wanted, [*records, *filter(query.matches, part)])
         if self._backend is not None:
-            stored = [record async for record in self._stored(self._backend, query, memory, wanted)]
+            # What comes after a full page of memory's is not on it.
+            last = Cursor.of(records[-1]) if len(records) == wanted else None
+            stored = [record async for record in self._stored(self._backend, query, memory, wanted, last)]
             records = _newest(wanted, records + stored)
         if len(records) < wanted:
             return Page(records, None)
@@ -124,13 +126,20 @@ class History:
         }
 
     async def _stored(
-        self, backend: SnapshotBackend, query: TaskQuery, memory: dict[str, TaskRecord], wanted: int
+        self,
+        backend: SnapshotBackend,
+        query: TaskQuery,
+        memory: dict[str, TaskRecord],
+        wanted: int,
+        last: Cursor | None,
     ) -> AsyncIterator[TaskRecord]:
-        """The newest records that match and are in the backend alone, as many as wanted."""
+        """The newest records that match and are in the backend alone: as many as wanted, up to a place."""
         part = query.following(query.after, min(wanted, MAX_PAGE))
         while True:
             rows = await self._cache.get(part, functools.partial(backend.find, part))
             for row in rows:
+                if last is not None and row.cursor <= last:
+                    return
                 if row.task_id not in memory:
                     yield to_record(row)
                     wanted -= 1

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from taskflow.backend import Change, Outcome, SnapshotBackend
 from taskflow.exceptions import BackendError
@@ -14,6 +15,9 @@ from taskflow.vitals import BackendVitals
 __all__ = ["Instance"]
 
 logger = logging.getLogger("taskflow")
+
+FIRST_PAUSE: Final = 1.0
+"""Seconds until a heartbeat that failed is tried again; each time twice as long, up to the interval."""
 
 
 class Instance:
@@ -76,19 +80,23 @@ class Instance:
         await self.vitals.measure("release", self.backend.release(self.token))
 
     async def keep(self) -> None:
-        """Send heartbeats until cancelled."""
+        """Send heartbeats until cancelled; one that failed is tried again sooner."""
+        pause = self._heartbeat
         while True:
-            await asyncio.sleep(self._heartbeat)
+            await asyncio.sleep(pause)
             try:
                 await self._beat()
-            except BackendError:  # logged; the next heartbeat tries again
-                continue
+            except BackendError:  # logged
+                pause = min(self._heartbeat, FIRST_PAUSE if pause == self._heartbeat else 2 * pause)
+            else:
+                pause = self._heartbeat
 
     async def _beat(self) -> None:
         if not await self.vitals.measure("renew", self.backend.renew(self.token, self._timeout)):
             # A new token: others may have taken over rows, and may leave them to us again.
-            logger.warning("the lease ran out before its heartbeat came; taking a new one")
             await self.acquire(previous=self.token)
+            # Not before: where no lease can be had, each heartbeat comes to this.
+            logger.warning("the lease had run out before its heartbeat came; a new one was taken")
 
 
 def new_token() -> str:

@@ -233,7 +233,7 @@ class Journal:
     @property
     def backlog(self) -> int:
         """Changes that are not stored yet."""
-        return len(self._queue)
+        return sum(task.queued for task in list(self._tasks.values()))  # others may add some meanwhile
 
     def suspend(self, reason: str) -> None:
         """Refuse new tasks and keep the changes of others, until `resume`: the backend is away."""
@@ -257,7 +257,7 @@ class Journal:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(task.wait(), loop))
 
     async def usable(self) -> None:
-        """Return when the latest operation on the backend did not fail."""
+        """Return when the backend is not known to be away."""
         if self._instance.vitals.error is not None:
             await self._instance.vitals.usable()
 
@@ -286,7 +286,7 @@ class Journal:
             async with asyncio.timeout(0 if self._suspended else timeout):
                 await self._drained()
         except TimeoutError:
-            logger.error("%d changes of durable tasks could not be stored", len(self._queue))  # noqa: TRY400
+            logger.error("%d changes of durable tasks could not be stored", self.backlog)  # noqa: TRY400
         self._worker.cancel()
         await asyncio.wait({self._worker})
         self._worker = self._loop = None
@@ -298,7 +298,7 @@ class Journal:
         self._queue.clear()
 
     async def _drained(self) -> None:
-        while self._queue or not self._idle.is_set():
+        while self.backlog:
             self._work.set()
             self._idle.clear()
             await self._idle.wait()
@@ -327,9 +327,10 @@ class Journal:
         try:
             outcomes = await self._instance.commit(lambda token: [entry.change(token) for entry in group])
         except BackendError as error:
-            await self._failed(group, str(error))
+            self._give_back(group, str(error))
+            await self._wait_a_while()
         else:
-            self._pause = FIRST_PAUSE
+            self._down, self._pause = None, FIRST_PAUSE
             for entry, outcome in zip(group, outcomes, strict=True):
                 self._settle(entry, outcome)
 
@@ -347,19 +348,27 @@ class Journal:
             self._tasks.pop(entry.row.task_id, None)
         self._done(task)
 
-    async def _failed(self, group: list[Entry], reason: str) -> None:
-        """Refuse what was to be inserted, put the rest back, and wait a while."""
+    def _give_back(self, group: list[Entry], reason: str) -> None:
+        """Refuse whatever was to be inserted, here and in the queue: who waits for it has waited enough."""
         self._down = reason
-        kept = [entry for entry in group if entry.expected is not None]
         with self._lock:
-            self._queue.extendleft(reversed(kept))
-        for entry in group:
+            entries = [*group, *self._queue]
+            self._queue = deque(entry for entry in entries if entry.expected is not None)
+        for entry in entries:
             if entry.expected is None:
                 self._refuse(entry.task, reason)
                 self._done(entry.task)
+
+    async def _wait_a_while(self) -> None:
+        """Return when it is time to try again.
+
+        With what is queued, while new tasks are still refused: they would wait for the answer. There is
+        something as a rule, if only that those were cancelled which may have been stored.
+        """
         await asyncio.sleep(self._pause)
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
-        self._down = None  # whatever comes next is the probe
+        if not self._queue:
+            self._down = None
 
     def _refuse(self, task: DurableTask, reason: str, holder: str | None = None) -> None:
         if task.refused is None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from taskflow.exceptions import BackendError, BackendUnavailableError
 from taskflow.observers.base import BackendEvent
@@ -22,12 +22,14 @@ logger = logging.getLogger("taskflow")
 COMPLAINT_INTERVAL = 60.0
 """Seconds between two log records about one trouble."""
 
+READS: Final = frozenset({"claimable", "unclaimable"})
+"""Operations that write nothing: on a full disk, or a server that only reads, they succeed."""
+
 
 class BackendVitals:
     """Watches the operations of one backend.
 
-    Attributes:
-        error: why the latest operation failed; ``None`` if it did not.
+    What failed counts until the same has worked: something was read, or something was written.
 
     Args:
         kind: what backend it is.
@@ -35,14 +37,19 @@ class BackendVitals:
     """
 
     def __init__(self, kind: str, stream: EventStream) -> None:
-        self.error: str | None = None
+        self._errors: dict[bool, str] = {}  # by whether it was a read
         self._kind = kind
         self._stream = stream
         self._quiet_until = 0.0
         self._waiters: list[asyncio.Future[None]] = []
 
+    @property
+    def error(self) -> str | None:
+        """Why the backend cannot be used now; ``None`` if it can."""
+        return next(iter(self._errors.values()), None)
+
     async def usable(self) -> None:
-        """Return once the latest operation did not fail."""
+        """Return once it can be used."""
         while self.error is not None:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
@@ -70,7 +77,10 @@ class BackendVitals:
             wrapped = BackendUnavailableError(self._kind, f"{type(error).__name__}: {error}")
             self._failed(operation, started, records, wrapped)
             raise wrapped from error
-        self._recovered()
+        if operation in READS:
+            self._worked(read=True)
+        elif _has_written(operation, result):
+            self._worked(read=False)
         self._tell(operation, started, records, None)
         return result
 
@@ -82,16 +92,15 @@ class BackendVitals:
         self._stream.backend(event)
 
     def _failed(self, operation: str, started: float, records: int | None, error: BackendError) -> None:
-        self.error = str(error)
-        self._tell(operation, started, records, self.error)
+        self._errors[operation in READS] = str(error)
+        self._tell(operation, started, records, str(error))
         now = time.monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + COMPLAINT_INTERVAL
             logger.error("the backend cannot be used, %s failed: %s", operation, error)
 
-    def _recovered(self) -> None:
-        if self.error is not None:
-            self.error = None
+    def _worked(self, *, read: bool) -> None:
+        if self._errors.pop(read, None) is not None and not self._errors:
             self._quiet_until = 0.0
             logger.info("the backend can be used again")
             self._wake()
@@ -101,3 +110,12 @@ class BackendVitals:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _has_written(operation: str, result: object) -> bool:
+    """Whether that an operation succeeded proves that the backend can be written to.
+
+    To open it does not; nor does a renewal that found no lease, or a pruning that found nothing old. A
+    flush consists of saves, which tell for themselves.
+    """
+    return operation not in ("open", "flush") and (result is None or bool(result))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from taskflow.backend import Change, Outcome
 from taskflow.backends import MemoryBackend
 from taskflow.exceptions import BackendUnavailableError
+from taskflow.query import TaskQuery
 from taskflow.rows import TaskRow
 
 
@@ -18,6 +20,7 @@ class FaultyBackend(MemoryBackend):
 
     Attributes:
         down: every call fails.
+        full: every call that would write fails, as on a full disk.
         lost_answers: commits are made, and then fail.
         gate: commits wait for it.
         calls: how often each method was called.
@@ -26,6 +29,7 @@ class FaultyBackend(MemoryBackend):
     def __init__(self) -> None:
         super().__init__()
         self.down = False
+        self.full = False
         self.lost_answers = False
         self.gate = asyncio.Event()
         self.gate.set()
@@ -36,15 +40,24 @@ class FaultyBackend(MemoryBackend):
         if self.down:
             raise BackendUnavailableError("memory", "it is down")
 
+    def _write(self, operation: str) -> None:
+        self._call(operation)
+        if self.full:
+            raise BackendUnavailableError("memory", "it is full")
+
     async def open(self) -> None:
         self._call("open")
 
     async def save(self, rows: Sequence[TaskRow]) -> None:
-        self._call("save")
+        self._write("save")
         await super().save(rows)
 
+    async def find(self, query: TaskQuery) -> list[TaskRow]:
+        self._call("find")
+        return await super().find(query)
+
     async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
-        self._call("commit")
+        self._write("commit")
         await self.gate.wait()
         self._call("commit after the gate")
         outcomes = await super().commit(changes)
@@ -54,10 +67,12 @@ class FaultyBackend(MemoryBackend):
 
     async def renew(self, token: str, seconds: float) -> bool:
         self._call("renew")
+        if self._leases.get(token, 0.0) > time.monotonic():
+            self._write("a renewal that finds its lease")
         return await super().renew(token, seconds)
 
     async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
-        self._call("acquire")
+        self._write("acquire")
         await super().acquire(token, seconds, previous=previous)
 
     async def claimable(self, *args: Any, **kwargs: Any) -> list[TaskRow]:

@@ -39,7 +39,8 @@ class PostgresBackend(SnapshotBackend):
         schema: what holds the tables; made if there is none. Instances with the same schema share their
             rows.
         max_connections: most connections of this instance.
-        timeout: seconds after which an operation fails, waiting for a connection included.
+        timeout: seconds after which an operation fails, waiting for a connection included; well below
+            ``lease_timeout``, so that one heartbeat without an answer does not cost the lease.
 
     Raises:
         ConfigurationError: an option has a value that it cannot have, or psycopg is not installed.
@@ -48,7 +49,7 @@ class PostgresBackend(SnapshotBackend):
     kind: ClassVar[str] = KIND
 
     def __init__(
-        self, dsn: str, *, schema: str = "taskflow", max_connections: int = 4, timeout: float = 30.0
+        self, dsn: str, *, schema: str = "taskflow", max_connections: int = 4, timeout: float = 10.0
     ) -> None:
         try:
             from taskflow.backends.postgres_server import PostgresServer

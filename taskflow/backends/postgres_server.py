@@ -104,7 +104,7 @@ class PostgresServer:
         if version > len(known):
             raise self.refused(
                 f"the tables in the schema {self.schema} have version {version}, "
-                f"which is newer than this Taskflow's, {len(known)}"
+                f"which is newer than this Taskflow's, {len(known)}; install the newer one"
             )
         return list(enumerate(known, 1))[version:]
 
@@ -117,7 +117,8 @@ class PostgresServer:
             return 0
         if "versions" not in tables:
             names = ", ".join(tables)
-            raise self.refused(f"the schema {self.schema} has tables that are not Taskflow's: {names}")
+            reason = f"the schema {self.schema} has tables that are not Taskflow's; name another one"
+            raise self.refused(f"{reason}: {names}")
         versions = await connection.execute(sql("version", self.schema))
         ((version,),) = await versions.fetchall()
         return int(version)

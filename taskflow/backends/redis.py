@@ -45,9 +45,9 @@ logger = logging.getLogger("taskflow")
 class RedisBackend(SnapshotBackend):
     """Keeps rows in a Redis, for one or more instances.
 
-    It keeps them as well as the server is told to: through a crash of the server with ``appendonly yes``
-    alone, through one of the machine but for the last second, or with ``appendfsync always`` entirely.
-    The server must not evict keys. `open` warns of what it finds otherwise.
+    It keeps them as well as the server is told to: with ``appendonly yes`` through a crash, but for up to
+    two seconds, which are those of a busy disk or of a machine that crashed as well; with ``appendfsync
+    always`` entirely. The server must not evict keys. `open` warns of what it finds otherwise.
 
     In a cluster the URL must be that of the node that has the slot of the prefix.
 
@@ -100,7 +100,7 @@ class RedisBackend(SnapshotBackend):
             found = ", ".join(f"{_text(key)} is a {_text(kind)}" for key, kind in _pairs(foreign))
             raise self._unreadable(f"{found}. Something else has this prefix: choose another one")
         if layout != b"%d" % LAYOUT:
-            raise self._unreadable(f"its layout is {_text(layout)}, this version of Taskflow knows {LAYOUT}")
+            raise self._unreadable(f"its layout is {_text(layout)}, and this Taskflow knows {LAYOUT}")
         for warning in _warnings(await connection.info()):
             logger.warning("redis at %s %s", self._address, warning)
 

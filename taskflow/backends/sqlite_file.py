@@ -31,6 +31,7 @@ APPLICATION_ID: Final = 0x54464C57
 
 SETTINGS = (
     "PRAGMA synchronous = FULL",
+    "PRAGMA fullfsync = ON",  # macOS: its fsync leaves data in the cache of the drive; nothing elsewhere
     "PRAGMA cache_size = -16000",  # KiB; the pages of an index over random ids are touched at random
     "PRAGMA wal_autocheckpoint = 4000",  # pages: 16 MB, so that a busy page goes into the file less often
     "PRAGMA journal_size_limit = 67108864",  # bytes that the log keeps after a large transaction
@@ -55,8 +56,8 @@ UNAVAILABLE = {
 """What a later try may find mended."""
 
 UNUSABLE = {
-    sqlite3.SQLITE_CORRUPT: "the file is damaged",
-    sqlite3.SQLITE_NOTADB: "this is not an SQLite database",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a backup, or move it away to begin anew",
+    sqlite3.SQLITE_NOTADB: "this is not an SQLite database; give Taskflow a file of its own",
 }
 """What no later try will; in words of ours where SQLite's do not suffice."""
 
@@ -164,7 +165,8 @@ class SqliteFile:
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         (owner,) = connection.execute("PRAGMA application_id").fetchone()
         if pages and owner != APPLICATION_ID:
-            raise BackendFormatError(KIND, f"{self.path}: this SQLite database is not one of Taskflow's")
+            reason = "this SQLite database is not one of Taskflow's; give it a file of its own"
+            raise BackendFormatError(KIND, f"{self.path}: {reason}")
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         for setting in SETTINGS:
@@ -188,7 +190,7 @@ class SqliteFile:
         known = migrations(KIND)
         if version > len(known):
             reason = f"version {version} of the format is newer than this Taskflow's, {len(known)}"
-            raise BackendFormatError(KIND, f"{self.path}: {reason}")
+            raise BackendFormatError(KIND, f"{self.path}: {reason}; install the newer one")
         return list(enumerate(known, 1))[version:]
 
 

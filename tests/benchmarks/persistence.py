@@ -1,212 +1,180 @@
-"""What a backend costs: changes of durable tasks, the history, and questions to a million rows of it.
-
-``python -m tests.benchmarks.persistence`` prints the figures of `SqliteBackend` in a folder for temporary
-files. Each function takes any backend that is open.
-"""
+"""What persistence costs an application, on an SQLite file in a folder for temporary files."""
 
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from taskflow import SqliteBackend, TaskRecord, TaskStatus
-from taskflow.backend import Change, SnapshotBackend
-from taskflow.query import TaskQuery
-from taskflow.rows import RELEASED, TaskRow, to_row
+import psutil
+
+from taskflow import ManagedBackgroundTasks, SqliteBackend, TaskManager, TaskStatus
+from taskflow.query import Cursor, TaskQuery, microseconds
+from tests.benchmarks import rows
+from tests.benchmarks.rows import HISTORY, Latency
 from tests.benchmarks.table import heading
+from tests.benchmarks.throughput import noop
 
-TASKS = 20_000
-GROUP = 50
-BATCH = 500
-HISTORY = 1_000_000
-FUNCTIONS = 20
-OPEN = 2_000
-ROUNDS = 9
+REQUESTS = (1, 32, 200)
+"""Requests that are under way at once."""
 
-OWNER = "instance"
-START = datetime(2026, 1, 1, tzinfo=UTC)
+ROUNDS = 5
+CHANGED = 20_000
+RECENT = 10_000
 
-PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus
+FAILED, SUCCESS = TaskStatus.FAILED, TaskStatus.SUCCESS
 
 
-@dataclass(frozen=True)
-class Latency:
-    """Milliseconds of one question: the median of several rounds, the slowest of them, and rows answered."""
+async def durable_rate(path: Path, requests: int, tasks: int) -> float:
+    """Durable tasks per second, one a request, until the ends of all are on the disk."""
+    manager = TaskManager(snapshot_db=str(path))
+    manager.task(persist=True)(noop)
+    left = iter(range(tasks))
 
-    median: float
-    slowest: float
-    rows: int
+    async def send() -> None:
+        for _ in left:
+            # In the order of the middleware: the commit, the response, the task.
+            background = ManagedBackgroundTasks(manager)
+            background.add_task(noop)
+            await background.committed()
+            await background()
 
-
-# Rows
-
-
-def template() -> TaskRow:
-    """A durable task as a small one is: a traced one, with two arguments."""
-    record = TaskRecord(
-        "",
-        "send_mail",
-        created_at=START,
-        durable=True,
-        registered=True,
-        payload=b'{"args": ["someone@example.com"], "kwargs": {"subject": "Welcome"}}',
-        code_function="shop.tasks.send_mail",
-        trace_context={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
-        tags={"customer": "17"},
-    )
-    return to_row(record, OWNER)
+    async with manager:
+        start = time.perf_counter()
+        await asyncio.gather(*(send() for _ in range(requests)))
+    seconds = time.perf_counter() - start
+    assert await succeeded(path) == tasks
+    return tasks / seconds
 
 
-def ended(row: TaskRow, status: TaskStatus = SUCCESS) -> TaskRow:
-    """The same task once it has ended."""
-    return replace(row, status=status, owner=None, ended=row.created + 5_000, duration=0.005)
+async def succeeded(path: Path) -> int:
+    """How many tasks have, by the file itself."""
+    backend = SqliteBackend(path)
+    totals = await backend.count()
+    await backend.close()
+    return totals[SUCCESS].count
 
 
-def history(count: int) -> Iterator[TaskRow]:
-    """Rows of tasks that have ended, a second apart: 1 in 100 failed, 1 in 10,000 was cancelled."""
-    model = replace(template(), durable=False)
-    for number in range(count):
-        status = CANCELLED if number % 10_000 == 0 else FAILED if number % 100 == 0 else SUCCESS
-        name = f"function_{number % FUNCTIONS}"
+async def flush_seconds(path: Path) -> tuple[float, float]:
+    """Seconds for a flush of `CHANGED` records that have all changed, and for the next one."""
+    manager = TaskManager(snapshot_db=str(path), max_history=CHANGED)
+    for _ in range(CHANGED):
         task_id = str(uuid4())
-        row = replace(
-            model,
-            task_id=task_id,
-            func_name=name,
-            created=model.created + number * 1_000_000,
-            search=f"{name}\n{task_id}\ncustomer=17\n",
-        )
-        yield ended(row, status)
+        manager.store.create(task_id, "noop", tags={"customer": "17"}, registered=True)
+        for status in (TaskStatus.RUNNING, SUCCESS):
+            manager.store.transition(task_id, status)
+    scheduler = manager._scheduler
+    assert scheduler is not None
+    times = [time.perf_counter()]
+    for _ in range(2):
+        await scheduler.flush()
+        times.append(time.perf_counter())
+    await manager.shutdown()
+    assert await succeeded(path) == CHANGED
+    return times[1] - times[0], times[2] - times[1]
 
 
-def batches(rows: Iterator[TaskRow], size: int) -> Iterator[list[TaskRow]]:
-    """The rows, ``size`` at a time."""
-    while batch := [row for _, row in zip(range(size), rows, strict=False)]:
-        yield batch
+def start_alone(path: Path) -> tuple[float, int]:
+    """Seconds until a manager has started, and bytes that its process then has more: one of its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as processes:
+        return processes.submit(_start, path).result()
 
 
-# Changes and history
+def _start(path: Path) -> tuple[float, int]:
+    async def start() -> tuple[float, int]:
+        manager, process = TaskManager(snapshot_db=str(path)), psutil.Process(os.getpid())
+        before, began = process.memory_info().rss, time.perf_counter()
+        async with manager:
+            return time.perf_counter() - began, process.memory_info().rss - before
+
+    return asyncio.run(start())
 
 
-async def change_cost(backend: SnapshotBackend, tasks: int = TASKS, group: int = GROUP) -> float:
-    """Microseconds for each of the three changes of a durable task, committed one group after the other."""
-    model = template()
-    pending = [replace(model, task_id=str(uuid4())) for _ in range(tasks)]
-    seconds = 0.0
-    for rows in batches(iter(pending), group):
-        running = [replace(row, status=RUNNING) for row in rows]
-        steps = [
-            [Change(row) for row in rows],
-            [Change(row, (OWNER, PENDING)) for row in running],
-            [Change(ended(row), (OWNER, RUNNING)) for row in running],
-        ]
-        start = time.perf_counter()
-        outcomes = [outcome for step in steps for outcome in await backend.commit(step)]
-        seconds += time.perf_counter() - start
-        assert all(outcome.applied for outcome in outcomes)
-    return 1e6 * seconds / (3 * tasks)
-
-
-async def save_seconds(backend: SnapshotBackend, tasks: int = TASKS) -> float:
-    """Seconds to save that many rows of history, `BATCH` at a time."""
-    seconds = 0.0
-    for rows in batches(history(tasks), BATCH):
-        start = time.perf_counter()
-        await backend.save(rows)
-        seconds += time.perf_counter() - start
-    return seconds
-
-
-# Questions
-
-
-async def fill(backend: SnapshotBackend, count: int = HISTORY) -> None:
-    """Store a long history, and after it tasks that are open: half of them owned, half of them released."""
-    for rows in batches(history(count), BATCH):
-        await backend.save(rows)
-    await backend.acquire(OWNER, 86_400)
-    model = replace(template(), created=template().created + count * 1_000_000)
-    for number in range(0, OPEN, BATCH):
-        owner = OWNER if number < OPEN // 2 else RELEASED
-        rows = [replace(model, task_id=str(uuid4()), owner=owner) for _ in range(BATCH)]
-        await backend.commit([Change(row) for row in rows])
-
-
-async def answers(backend: SnapshotBackend, count: int = HISTORY) -> dict[str, Latency]:
-    """How long pages of 100 rows of that history take, and what an instance asks for every few seconds."""
-    middle = START + timedelta(seconds=count / 2)
-    (row,) = await backend.find(TaskQuery(until=middle, limit=1))
-    queries = {
-        "newest": TaskQuery(),
-        "after a cursor in the middle": TaskQuery(after=row.cursor),
-        "pending": TaskQuery(status=[PENDING]),
-        "failed (1 in 100)": TaskQuery(status=[FAILED]),
-        "cancelled (1 in 10,000)": TaskQuery(status=[CANCELLED]),
-        "success or failed, after a cursor": TaskQuery(status=[SUCCESS, FAILED], after=row.cursor),
-        "one function": TaskQuery(func_name="function_7"),
-        "one function, failed": TaskQuery(func_name="function_0", status=[FAILED], after=row.cursor),
-        "an hour in the middle": TaskQuery(since=middle, until=middle + timedelta(hours=1)),
-        "a tag that all have": TaskQuery(tag="customer=17"),
-        "a tag that nobody has": TaskQuery(tag="customer=18"),
-        "q that matches often": TaskQuery(q="function_7"),
-        "q that matches nothing": TaskQuery(q="nothing like it"),
-    }
-    calls: dict[str, Callable[[], Awaitable[object]]] = {
-        name: lambda query=query: backend.find(query) for name, query in queries.items()
-    }
-    calls["claimable"] = lambda: backend.claimable(["send_mail"], 100)
-    calls["unclaimable"] = lambda: backend.unclaimable(["other"])
-    calls["get"] = lambda: backend.get(row.task_id)
-    calls["count"] = backend.count
-    return {name: await latency(call) for name, call in calls.items()}
-
-
-async def latency(call: Callable[[], Awaitable[object]]) -> Latency:
-    """How long a call takes; the first one does not count."""
-    times = []
-    for _ in range(ROUNDS + 1):
-        start = time.perf_counter()
-        answer = await call()
-        times.append(1e3 * (time.perf_counter() - start))
-    return Latency(
-        statistics.median(times[1:]), max(times[1:]), len(answer) if isinstance(answer, list) else 1
-    )
-
-
-# All of it
-
-
-async def sqlite(folder: Path) -> None:
-    """Measure `SqliteBackend` and print."""
-    backend = SqliteBackend(folder / "changes.db")
-    await backend.open()
-    heading("SQLite: durable tasks, three changes each")
-    for group in (1, 10, GROUP, BATCH):
-        cost = await change_cost(backend, tasks=min(TASKS, 200 * group), group=group)
-        print(f"groups of {group:3}   {cost:7.1f} µs a change   {1e6 / cost / 3:8,.0f} tasks/s")
-    print(f"history       {await save_seconds(backend):7.2f} s for {TASKS:,} rows (target ≤ 0.6 s)")
-    await backend.close()
-
-    backend = SqliteBackend(folder / "history.db")
-    await backend.open()
-    heading(f"SQLite: questions to {HISTORY:,} rows")
-    await fill(backend)
-    for name, found in (await answers(backend)).items():
-        print(f"{name:36} {found.median:8.1f} ms   slowest {found.slowest:8.1f} ms   {found.rows:4} rows")
-    await backend.close()
+async def listings(path: Path) -> dict[str, Latency]:
+    """How long a manager takes that has finished tasks in memory, too, and that caches nothing."""
+    manager = TaskManager(snapshot_db=str(path), merged_list_ttl=0, max_history=RECENT)
+    manager.task()(noop)
+    middle = Cursor(microseconds(rows.START + timedelta(seconds=HISTORY / 2)), "")
+    failed = TaskQuery(status=[FAILED], after=middle)
+    async with manager:
+        for _ in range(RECENT):
+            manager.enqueue(noop)
+        await manager.drain()
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "merged_list(), 1,000 tasks": manager.merged_list,
+            "merged_list(limit=100)": lambda: manager.merged_list(limit=100),
+            "page of 100 in the middle": lambda: manager.history.page(TaskQuery(after=middle)),
+            "page of 100 that failed": lambda: manager.history.page(failed),
+        }
+        return {name: await rows.latency(call) for name, call in calls.items()}
 
 
 def run() -> None:
     """Measure and print."""
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(sqlite(Path(folder)))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        durable(folder)
+        history(folder)
+        asyncio.run(backend(folder))
+        long_history(folder / "long.db")
+
+
+def durable(folder: Path) -> None:
+    """Measure durable tasks and print."""
+    heading("SQLite: durable tasks, three commits each")
+    for requests in REQUESTS:
+        tasks = min(10_000, 500 * requests)
+        paths = [folder / f"durable-{requests}-{number}.db" for number in range(ROUNDS)]
+        rates = [asyncio.run(durable_rate(path, requests, tasks)) for path in paths]
+        wanted = "" if requests == 1 else "   (target ≥ 5,000)"
+        print(f"{requests:3} requests at once {statistics.median(rates):>9,.0f} tasks/s{wanted}")
+
+
+def history(folder: Path) -> None:
+    """Measure the flush and print."""
+    heading(f"SQLite: a flush of {CHANGED:,} records")
+    times = [asyncio.run(flush_seconds(folder / f"flush-{number}.db")) for number in range(ROUNDS)]
+    changed, unchanged = (statistics.median(each) for each in zip(*times, strict=True))
+    print(f"all of them changed   {changed:8.3f} s   (target < 1)")
+    print(f"none of them changed  {unchanged:8.6f} s")
+
+
+async def backend(folder: Path) -> None:
+    """Measure `SqliteBackend` alone and print."""
+    backend = SqliteBackend(folder / "changes.db")
+    await backend.open()
+    heading("SQLite alone: changes of durable tasks in groups, and rows of history")
+    for group in (1, 10, rows.GROUP, rows.BATCH):
+        cost = await rows.change_cost(backend, tasks=min(rows.TASKS, 200 * group), group=group)
+        print(f"groups of {group:3}   {cost:7.1f} µs a change   {1e6 / cost / 3:8,.0f} tasks/s")
+    print(f"history       {await rows.save_seconds(backend):7.2f} s for {rows.TASKS:,} rows")
+    await backend.close()
+
+
+def long_history(path: Path) -> None:
+    """Measure what a long history costs, and print."""
+    heading(f"SQLite: a history of {HISTORY:,} tasks")
+    asyncio.run(_questions(path))
+    for name, found in asyncio.run(listings(path)).items():
+        print(f"{name:36} {found.median:8.1f} ms   slowest {found.slowest:8.1f} ms   (target < 50 ms)")
+    seconds, grown = start_alone(path)
+    print(f"start-up {seconds:.3f} s   (target < 1)   and {grown / 2**20:.1f} MiB   (target < 50)")
+
+
+async def _questions(path: Path) -> None:
+    backend = SqliteBackend(path)
+    await rows.fill(backend)
+    for name, found in (await rows.answers(backend)).items():
+        print(f"{name:36} {found.median:8.1f} ms   slowest {found.slowest:8.1f} ms   {found.rows:4} rows")
+    await backend.close()
 
 
 if __name__ == "__main__":

@@ -34,13 +34,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make chaos", description="Kill instances and count the tasks.")
     parser.add_argument("kills", nargs="*", metavar="BACKEND=KILLS", help="as sqlite=200; else all of them")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument(
+        "--instances", type=int, help="that live at once; else one for sqlite, two for others"
+    )
     arguments = parser.parse_args()
     try:
         kills = dict(_kills(text) for text in arguments.kills) or KILLS
     except ValueError as error:
         parser.error(str(error))
     print(f"seed {arguments.seed}")
-    found = {kind: _run(kind, times, arguments.seed) for kind, times in kills.items()}
+    found = {
+        kind: _run(kind, times, arguments.seed, arguments.instances or INSTANCES[kind])
+        for kind, times in kills.items()
+    }
     print(f"\n{'':>10} {Summary.heading()}")
     for kind, (summary, _) in found.items():
         print(f"{kind:>10} {summary}")
@@ -56,10 +62,10 @@ def _kills(text: str) -> tuple[str, int]:
     return kind, int(times)
 
 
-def _run(kind: str, kills: int, seed: int) -> tuple[Summary, list[str]]:
+def _run(kind: str, kills: int, seed: int, instances: int) -> tuple[Summary, list[str]]:
     folder = Path(tempfile.mkdtemp(prefix="taskflow-chaos-"))
     with _place(kind, folder) as place:
-        summary, wrong = Campaign(place, seed, instances=INSTANCES[kind], say=_say).run(kills)
+        summary, wrong = Campaign(place, seed, instances=instances, say=_say).run(kills)
     if wrong:
         print(f"\nall traces are in {folder}")
     else:

@@ -16,6 +16,9 @@ from tests.chaos.verdict import Ledger
 STARTING, STOPPING = 0.2, 0.1
 """How often an instance is killed while it starts, or while it stops; otherwise in between."""
 
+SLEEPING = 0.15
+"""How often it stands still before that, as a machine that is suspended does, perhaps beyond its lease."""
+
 SHORT_LIFE = 0.25
 """Seconds within which an instance starts, as a rule."""
 
@@ -42,7 +45,7 @@ class Campaign:
         self._load = Load(self._instances, seed)
         self._ledger = Ledger(place)
         self._say = say
-        self._kills = 0
+        self._kills = self._sleeps = 0
 
     def run(self, kills: int) -> tuple[Summary, list[str]]:
         """Kill so often, wait until every task has ended, and tell what became of them and what is wrong."""
@@ -54,7 +57,10 @@ class Campaign:
                 instance.kill()
         report = Report.on(self._place, self._load.promises, self._ledger.faults(self._place.history()))
         summary = report.summary(
-            kills=self._kills, refused=self._load.refused, seconds=round(time.monotonic() - begun)
+            kills=self._kills,
+            sleeps=self._sleeps,
+            refused=self._load.refused,
+            seconds=round(time.monotonic() - begun),
         )
         return summary, [*report.wrong, *self._load.surprises]
 
@@ -91,6 +97,8 @@ class Campaign:
             time.sleep(self._chance.uniform(0, SHORT_LIFE))
         else:
             time.sleep(self._chance.uniform(0, LONGEST_LIFE))
+        if self._chance.random() < SLEEPING:
+            self._let_sleep(instance)
         if mode > 1 - STOPPING:
             instance.send(signal.SIGTERM)
             time.sleep(self._chance.uniform(0, 0.3))
@@ -98,6 +106,14 @@ class Campaign:
         self._ledger.look()
         self._start(instance)
         instance.await_ready()
+
+    def _let_sleep(self, instance: Instance) -> None:
+        """What it then believes to have may be others' tasks."""
+        instance.send(signal.SIGSTOP)
+        time.sleep(self._chance.uniform(0, 2 * self._place.lease))
+        instance.send(signal.SIGCONT)
+        time.sleep(self._chance.uniform(0, SHORT_LIFE))
+        self._sleeps += 1
 
     def _kill(self, instance: Instance) -> None:
         instance.kill()

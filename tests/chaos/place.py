@@ -77,6 +77,11 @@ class Place:
         """The newest ones of those that have ended."""
         return self._read(lambda backend: _page(backend, TaskQuery(status=TERMINAL, limit=MAX_PAGE)))
 
+    def ended(self) -> int:
+        """How many tasks have ended."""
+        totals = self._read(lambda backend: backend.count())
+        return sum(total.count for status, total in totals.items() if status in TERMINAL)
+
     def unfinished(self) -> list[TaskRecord]:
         """Tasks that have not ended; some of them, if they are many."""
         return self._read(lambda backend: _page(backend, TaskQuery(status=UNFINISHED, limit=MAX_PAGE)))

@@ -36,6 +36,7 @@ from taskflow import (
     task_log,
 )
 from taskflow.backends import MemoryBackend
+from taskflow.query import TaskQuery
 from tests.faulty import FaultyBackend
 from tests.processes import PATIENCE
 
@@ -659,6 +660,55 @@ async def test_a_backend_that_is_away_is_not_asked_all_the_time():
         backend.down = False
 
 
+async def test_who_waits_behind_a_commit_that_fails_does_not_wait_for_another_one():
+    backend = FaultyBackend()
+    async with Instance(backend) as instance:
+        work = instance.task(persist=True)
+        backend.lost_answers = True
+        backend.gate.clear()
+        first = instance.manager.enqueue(work)
+        await until(lambda: backend.calls["commit"])
+        second = instance.manager.enqueue(work)
+        backend.gate.set()
+        for task_id in (first, second):
+            with pytest.raises(CommitError, match="the answer was lost"):
+                await instance.manager.committed(task_id)
+        assert 1 == backend.calls["commit"]
+        backend.lost_answers = False
+        await until(lambda: instance.manager.backend_error is None)
+
+    assert TaskStatus.CANCELLED is await stored(backend, first)
+    assert TaskStatus.CANCELLED is await stored(backend, second)
+    assert [] == instance.ran
+
+
+async def test_no_client_waits_for_the_answer_to_whether_the_backend_is_back():
+    backend = FaultyBackend()
+    async with Instance(backend) as instance:
+        work = instance.task(persist=True)
+        instance.go.set()
+        backend.lost_answers = True
+        with pytest.raises(CommitError):
+            await instance.manager.committed(instance.manager.enqueue(work))
+        backend.gate.clear()
+        asked = backend.calls["commit"]
+        await until(lambda: backend.calls["commit"] > asked)  # that the first one is cancelled, and no answer
+        with pytest.raises(CommitError):
+            await instance.manager.committed(instance.manager.enqueue(work))
+
+        backend.lost_answers = False
+        backend.gate.set()
+
+        async def accepted() -> bool:
+            try:
+                await instance.manager.committed(instance.manager.enqueue(work))
+            except CommitError:
+                return False
+            return True
+
+        await until(accepted)
+
+
 async def test_a_backend_that_is_away_at_the_start_is_taken_up_when_it_comes(
     caplog: pytest.LogCaptureFixture,
 ):
@@ -805,14 +855,21 @@ async def test_the_span_of_a_rescued_run_is_linked_to_the_request_that_enqueued_
 # What cannot be revived here
 
 
-async def leave_one_behind(backend: MemoryBackend, **options: Any) -> str:
-    """A durable task that waits, of a process that has stopped."""
+async def leave_behind(backend: MemoryBackend, count: int, **options: Any) -> list[str]:
+    """Durable tasks that wait, of a process that has stopped."""
     async with Instance(backend, max_concurrent_tasks=1, shutdown_timeout=0.05, **options) as first:
         first.manager.enqueue(first.task(name="blocks"))
         await until(lambda: first.ran)
-        task_id = first.manager.enqueue(first.task(persist=True), 5)
-        await first.manager.committed(task_id)
+        work = first.task(persist=True)
+        ids = [first.manager.enqueue(work, 5) for _ in range(count)]
+        await first.manager.committed(ids[-1])
         await first.stop()
+    return ids
+
+
+async def leave_one_behind(backend: MemoryBackend, **options: Any) -> str:
+    """One such task."""
+    (task_id,) = await leave_behind(backend, 1, **options)
     return task_id
 
 
@@ -852,6 +909,19 @@ async def test_a_wrong_key_leaves_the_row_where_it_is_and_says_so_once(caplog: p
     async with right:
         assert TaskStatus.SUCCESS is (await ends(right, task_id)).status
     assert [5] == right.ran
+
+
+async def test_a_wrong_key_for_many_tasks_does_not_fill_the_log(caplog: pytest.LogCaptureFixture):
+    backend = FaultyBackend()
+    await leave_behind(backend, 200, encrypt_args_key=Fernet.generate_key())
+    caplog.clear()
+    wrong = Instance(backend, encrypt_args_key=Fernet.generate_key())
+    wrong.task(persist=True)
+    async with wrong:
+        looks = backend.calls["claimable"]
+        await until(lambda: backend.calls["claimable"] > looks + 10)
+    assert 10 == caplog.text.count("was left behind and stays where it is")
+    assert 1 == caplog.text.count("more tasks work were left behind like that; they are not logged any more")
 
 
 async def test_arguments_that_the_function_no_longer_takes_leave_the_row_where_it_is(
@@ -927,6 +997,50 @@ async def test_the_listing_has_each_task_once_across_memory_and_backend_and_inst
 
     assert (10, 10) == (len(listed), len(set(listed)))
     assert {TaskStatus.SUCCESS: 10} == {status: total.count for status, total in totals.items()}
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7])
+async def test_pages_have_the_tasks_of_two_instances_in_order_whoever_has_them_in_memory(limit: int):
+    backend = MemoryBackend()
+    async with (
+        Instance(backend, max_history=8, merged_list_ttl=0) as one,
+        Instance(backend, merged_list_ttl=0) as other,
+    ):
+        instances = (one, other)
+        functions = {instance: instance.task() for instance in instances}
+        ids = []
+        for number in range(40):
+            instance = instances[number * 7 % 5 % 2]
+            instance.go.set()
+            ids.append(instance.manager.enqueue(functions[instance]))
+        for instance in instances:
+            await instance.manager.drain()
+            assert instance.manager._scheduler is not None
+            await instance.manager._scheduler.flush()
+
+        listed: list[str] = []
+        page = await one.manager.history.page(TaskQuery(limit=limit))
+        while page.next is not None:
+            listed += [record.task_id for record in page.records]
+            page = await one.manager.history.page(TaskQuery(limit=limit, after=page.next))
+        listed += [record.task_id for record in page.records]
+
+    assert ids[::-1] == listed
+
+
+async def test_a_page_of_recent_tasks_asks_the_backend_once_however_many_are_in_memory():
+    backend = FaultyBackend()
+    async with Instance(backend, merged_list_ttl=0) as instance:
+        instance.go.set()
+        work = instance.task()
+        ids = [instance.manager.enqueue(work) for _ in range(100)]
+        await instance.manager.drain()
+        assert instance.manager._scheduler is not None
+        await instance.manager._scheduler.flush()
+        page = await instance.manager.history.page(TaskQuery(limit=10))
+
+    assert ids[:-11:-1] == [record.task_id for record in page.records]
+    assert 1 == backend.calls["find"]
 
 
 async def test_a_line_that_is_logged_after_the_end_reaches_the_history():

@@ -223,7 +223,9 @@ async def test_tables_of_a_newer_version_are_left_alone(server, schema, make) ->
 
 async def test_tables_of_somebody_else_are_left_alone(server, schema, make) -> None:
     tell(server, f"CREATE SCHEMA {schema}", f"CREATE TABLE {schema}.tasks (title text)")
-    with pytest.raises(BackendFormatError, match=rf'the schema "{schema}" has tables .*: tasks$'):
+    with pytest.raises(
+        BackendFormatError, match=rf'the schema "{schema}" has tables .*; name another one: tasks$'
+    ):
         await make().open()
     tables = f"SELECT tablename FROM pg_tables WHERE schemaname = '{schema}'"
     assert [("tasks",)] == tell(server, tables)

@@ -252,7 +252,7 @@ async def test_a_server_that_does_not_tell_is_warned_of(
 
 async def test_a_newer_layout_is_left_alone(server: RedisServer, redis: Redis, make: Make, prefix: str):
     redis.set(f"{prefix}version", "2")
-    with pytest.raises(BackendFormatError, match="its layout is 2, this version of Taskflow knows 1"):
+    with pytest.raises(BackendFormatError, match="its layout is 2, and this Taskflow knows 1"):
         await make(server.url).open()
     assert {f"{prefix}version": "2"} == {key: redis.get(key) for key in redis.scan_iter(f"{prefix}*")}
 

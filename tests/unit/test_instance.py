@@ -1,6 +1,7 @@
 """A lease that is replaced while what it covers is being written, on a backend that answers late or not."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -86,3 +87,34 @@ async def test_a_lease_of_which_the_answer_was_lost_still_has_its_rows(instance,
     await instance.acquire(previous=old)
     assert (await backend.get("a")).owner == instance.token
     assert await instance.commit(start) == [APPLIED]
+
+
+async def test_that_a_lease_ran_out_is_logged_when_there_is_a_new_one_and_not_at_each_heartbeat(
+    instance, backend, caplog: pytest.LogCaptureFixture
+):
+    backend._leases.clear()
+    backend.full = True
+    for _ in range(3):
+        with pytest.raises(BackendUnavailableError):
+            await instance._beat()
+    assert "the lease" not in caplog.text
+    backend.full = False
+    await instance._beat()
+    assert 1 == caplog.text.count("the lease had run out before its heartbeat came; a new one was taken")
+
+
+async def test_a_heartbeat_that_failed_is_tried_again_sooner_and_less_and_less_often(
+    instance, backend, monkeypatch: pytest.MonkeyPatch
+):
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        backend.down = 2 <= len(pauses) < 7
+        pauses.append(seconds)
+        if len(pauses) == 9:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr("taskflow.instance.asyncio", SimpleNamespace(sleep=sleep, Lock=asyncio.Lock))
+    with pytest.raises(asyncio.CancelledError):
+        await instance.keep()
+    assert [10, 10, 10, 1, 2, 4, 8, 10, 10] == pauses

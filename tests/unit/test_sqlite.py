@@ -84,6 +84,7 @@ async def test_the_file_says_that_it_is_ours_and_of_which_version(path: Path):
 def test_a_commit_waits_for_the_disk(path: Path):
     with closing(SqliteFile(path, 5.0).connect()) as connection:
         assert (2,) == connection.execute("PRAGMA synchronous").fetchone()  # FULL
+        assert (1,) == connection.execute("PRAGMA fullfsync").fetchone()
 
 
 async def test_a_closed_backend_leaves_one_file(path: Path):
