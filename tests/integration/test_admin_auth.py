@@ -172,6 +172,8 @@ async def test_a_login_goes_on_to_the_page_that_was_asked_for(app: FastAPI) -> N
         "../other",
         "x/../../other",
         "..%2f..",
+        "%2e%2e/other",
+        "x/%2E./.%2e/other",
         "\thttps://evil.example",
         "dash board",
         "https:evil.example",
