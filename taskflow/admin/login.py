@@ -71,27 +71,27 @@ class Login:
 
     async def show(self, request: Request, next: Annotated[str, Query()] = DASHBOARD) -> Response:  # noqa: A002  # its public name
         """The login page."""
-        return self._answer(request, next)
+        return self._page.response(self._values(request, next))
 
     async def log_in(self, request: Request) -> Response:
         """Check the form's ``username`` and ``password``; go on to ``next`` with a session."""
         form = await _form(request)
-        username, target = form.get("username", ""), form.get("next", DASHBOARD)
+        username = form.get("username", "")
         key = _key(username, request)
         wait = self._throttle.wait(key)
         if wait:
             seconds = math.ceil(wait)
             message = f"Too many attempts. Try again in {seconds} seconds."
-            return self._answer(request, target, message, 429, {"Retry-After": str(seconds)})
+            return self._refuse(request, form, message, 429, {"Retry-After": str(seconds)})
         try:
             admitted = await self._authenticator.admits(username, form.get("password", ""))
         except Exception:
             logger.exception("the TaskAuthBackend raised")
-            return self._answer(request, target, "Logins cannot be checked at the moment.", 503)
+            return self._refuse(request, form, "Logins cannot be checked at the moment.", 503)
         if not admitted:
-            return self._answer(request, target, "Wrong user name or password.", 401)
+            return self._refuse(request, form, "Wrong user name or password.", 401)
         self._throttle.succeeded(key)
-        answer = RedirectResponse(f"../{safe_target(target)}", 303, NO_STORE)
+        answer = RedirectResponse(f"../{safe_target(form.get('next', DASHBOARD))}", 303, NO_STORE)
         self.guard.log_in(request, answer, username)
         return answer
 
@@ -101,21 +101,27 @@ class Login:
         self.guard.log_out(request, answer)
         return answer
 
-    def _answer(
+    def _refuse(
         self,
         request: Request,
-        target: str,
-        error: str = "",
-        status: int = 200,
+        form: Mapping[str, str],
+        error: str,
+        status: int,
         headers: Mapping[str, str] = {},
     ) -> Response:
-        values = {
+        values = self._values(request, form.get("next", DASHBOARD), error, form.get("username", ""))
+        return self._page.response(values, status, headers)
+
+    def _values(self, request: Request, target: str, error: str = "", username: str = "") -> dict[str, str]:
+        return {
             "title": self._title,
             "base": base_path(request, self._path),
             "next": safe_target(target),
             "error": error,
+            "username": username,
+            "at_username": "" if username else "autofocus",
+            "at_password": "autofocus" if username else "",
         }
-        return self._page.response(values, status, headers)
 
 
 async def _form(request: Request) -> dict[str, str]:

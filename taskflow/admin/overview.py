@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,8 @@ class Overview:
     def __init__(self, task_manager: TaskManager, activity: Activity) -> None:
         self._manager = task_manager
         self._activity = activity
+        self._counted: Totals = {}
+        self._own_then: Counter[TaskStatus] = Counter()
 
     async def glance(self) -> dict[str, Any]:
         """What a page shows before the first message of the stream; never raises for the backend."""
@@ -56,8 +59,8 @@ class Overview:
         Raises:
             BackendError: the backend cannot be asked.
         """
-        totals = await self._manager.history.totals()
         live = await look(self._manager.store, self._activity)
+        totals = await self._totals(self._own(live))
         counts = _counts(totals)
         timed = sum(total.timed for total in totals.values())
         seconds = sum(total.seconds for total in totals.values())
@@ -72,10 +75,23 @@ class Overview:
 
     async def _counts(self, live: Live) -> dict[str, int]:
         """Those of the history; while the backend is away, those of this process since its start."""
+        own = self._own(live)
         try:
-            return _counts(await self._manager.history.totals())
+            totals = _counts(await self._totals(own))
         except BackendError:
-            return status_counts({**self._activity.ended(), **live.totals()})
+            return status_counts(own)
+        # What this process did since then: the backend is not counted anew for each look.
+        return {s.value: max(0, totals[s.value] + own[s] - self._own_then[s]) for s in TaskStatus}
+
+    def _own(self, live: Live) -> Counter[TaskStatus]:
+        """How many tasks of this process are in each state, or have ended in it since its start."""
+        return Counter({**self._activity.ended(), **live.totals()})
+
+    async def _totals(self, own: Counter[TaskStatus]) -> Totals:
+        totals = await self._manager.history.totals()
+        if totals is not self._counted:
+            self._counted, self._own_then = totals, own
+        return totals
 
     def _pools(self) -> list[dict[str, Any]]:
         return [

@@ -11,6 +11,8 @@ auth     whether there is a login
 args     whether arguments are shown
 trace    whether there are links to traces
 error    why a login was refused; empty at first (login page)
+username whom the refused login named (login page)
+at_…     ``autofocus`` on the field that is to be filled in first, ``username`` or ``password`` (login page)
 next     where to go after the login, relative to ``base`` (login page: a hidden field ``next``)
 style    the contents of ``static/login.css`` (login page, as ``<style>{{ style }}</style>``)
 ======== =====================================================================================

@@ -28,9 +28,12 @@ SECONDS = 10.0
 
 
 class Figures(TypedDict):
-    """What the server tells: lags of its event loop and its processor time in seconds, memory in bytes."""
+    """What the server tells, in seconds and bytes: how late its event loop was, how much of that can be its
+    own doing (the rest is that of other processes), its memory, and its processor time.
+    """
 
     lags: list[float]
+    own: list[float]
     rss: int
     cpu: float
 
@@ -109,10 +112,12 @@ def report(clients: int, received: int, latencies: list[float], figures: Figures
     """Print one line of figures."""
     lags = [1e3 * lag for lag in figures["lags"]]
     p50, p99 = percentile(lags, 0.5), percentile(lags, 0.99)
+    own = 1e3 * percentile(figures["own"], 0.99)
     rate = received / max(clients, 1) / SECONDS
     print(
         f"{clients:3} clients",
         f"lag p50 {p50:.1f} ms, p99 {p99:.1f} ms (target < 50), max {max(lags):.0f} ms",
+        f"of its own doing p99 {own:.1f} ms",
         f"CPU {figures['cpu'] / SECONDS:.0%}",
         f"{figures['rss'] / 2**20:,.0f} MiB",
         f"{rate / 1e3:,.0f} kB/s each",

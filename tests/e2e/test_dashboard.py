@@ -340,7 +340,9 @@ def test_all_failed_tasks_that_match_are_retried_and_the_rest_is_told(browser: B
         works.set()
         page.get_by_role("button", name="Retry failed…").click()
         dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text("13 failed tasks run again, matching all of this:")
         expect(dialog).to_contain_text("tag shop=a")
+        expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
         dialog.get_by_role("button", name="Retry them").click()
         expect(dialog.get_by_role("heading")).to_have_text("Done: 13 tasks")
         expect(dialog).to_contain_text("12 tasks retried, 1 could not be")
@@ -349,6 +351,68 @@ def test_all_failed_tasks_that_match_are_retried_and_the_rest_is_told(browser: B
         expect(panel(page)).to_contain_text(lost.task_id)
     retried = {record.retry_of for record in manager.store.list() if record.retry_of}
     assert retried == set(failed)
+
+
+def test_it_says_how_many_tasks_a_retry_of_all_is_about_if_that_is_known(browser: Browser) -> None:
+    manager = TaskManager()
+    remember(manager, *(finished(n, status=TaskStatus.FAILED, tags={"n": str(n)}) for n in range(1, 300)))
+    with dashboard(browser, admin_app(manager)) as page:
+        expect(state(page, "failed")).to_contain_text("299")
+        page.get_by_role("button", name="Retry failed…").click()
+        expect(page.get_by_role("dialog")).to_contain_text("299 failed tasks run again.")
+        page.keyboard.press("Escape")
+        page.get_by_label("Search").fill("send")
+        expect(page).to_have_url(re.compile("q=send"))
+        page.get_by_role("button", name="Retry failed…").click()
+        expect(page.get_by_role("dialog")).to_contain_text("Every failed task runs again, matching all")
+
+
+def test_failures_of_functions_that_are_not_shown_are_told(browser: Browser) -> None:
+    manager = TaskManager()
+    app = admin_app(manager)  # now it counts what ends
+    for number in range(8):
+        remember(manager, *(finished(10 * number + n, func_name=f"f{number}") for n in range(9 - number)))
+    remember(manager, finished(99, func_name="f7", status=TaskStatus.FAILED))
+    with dashboard(browser, app) as page:
+        more = page.get_by_role("button", name="Show 2 more, 1 with failures")
+        more.click()
+        expect(page.locator("#functions").get_by_role("row", name="f7")).to_contain_text("33.3 %")
+        page.get_by_role("button", name="Show fewer").click()
+        expect(more).to_be_visible()
+
+
+def test_a_page_that_cannot_be_loaded_completely_says_so(browser: Browser) -> None:
+    app = admin_app(TaskManager())
+
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        if scope.get("path", "").endswith("static/listing.js"):
+            scope = {**scope, "path": "/nowhere"}
+        await app(scope, receive, send)
+
+    with uvicorn_thread(broken) as url, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{url}/tasks/dashboard")
+        expect(page.locator("#banner")).to_contain_text("could not be loaded completely")
+        expect(page.locator("#connection")).to_have_text("Not loaded")
+
+
+def test_marks_of_an_axis_are_round(modules: Callable[[str, str], Any]) -> None:
+    assert modules("format", "[0, 0.002, 0.1, 0.5, 1.5, 2, 10, 90, 3600].map(m.mark)") == [
+        "0",
+        "2 ms",
+        "100 ms",
+        "500 ms",
+        "1.5 s",
+        "2 s",
+        "10 s",
+        "1 min 30 s",
+        "1 h",
+    ]
+
+
+def test_moments_are_read_to_the_microsecond(modules: Callable[[str, str], Any]) -> None:
+    texts = ["1970-01-01T00:00:01+00:00", "1970-01-01T00:00:01.234567+00:00", "1970-01-01T00:00:01.234567Z"]
+    assert modules("format", f"{texts}.map(m.precise)") == [1000, 1234.567, 1234.567]
 
 
 def test_lengths_of_time_read_well(modules: Callable[[str, str], Any]) -> None:
@@ -574,7 +638,7 @@ def test_a_login_leads_to_where_one_wanted_to_go_and_a_logout_out(browser: Brows
         page.get_by_role("button", name="Log in").click()
         expect(page.get_by_role("alert")).to_be_visible()
         expect(page).to_have_title("Log in – Shop")
-        page.get_by_label("User name").fill("ada")
+        expect(page.get_by_label("Password")).to_be_focused()
         page.get_by_label("Password").fill("lovelace")
         page.get_by_role("button", name="Log in").click()
         expect(rows(page)).to_have_count(1)

@@ -593,6 +593,46 @@ async def test_the_overview_tells_what_waits_runs_and_has_ended() -> None:
     assert answer["backend"] is None
 
 
+async def test_counts_keep_up_with_this_process_while_the_backend_is_not_counted_anew() -> None:
+    manager = TaskManager(snapshot_backend=MemoryBackend(), merged_list_ttl=3_600)
+    entered, gate = asyncio.Event(), asyncio.Event()
+
+    @manager.task()
+    async def work() -> None:
+        entered.set()
+        await gate.wait()
+
+    async with manager, client(admin_app(manager)) as http:
+        await finished(manager, fail)
+        before = (await http.get("/tasks/overview")).json()["counts"]
+        manager.enqueue(work)
+        await entered.wait()
+        await http.get("/tasks/metrics")
+        during = (await http.get("/tasks/overview")).json()["counts"]
+        gate.set()
+        await manager.drain()
+        after = (await http.get("/tasks/overview")).json()
+    nothing = dict.fromkeys(before, 0)
+    assert before == nothing | {"failed": 1}
+    assert during == nothing | {"failed": 1, "running": 1}
+    assert after["counts"] == nothing | {"failed": 1, "success": 1}
+    assert after["success_rate"] == 0.5
+
+
+async def test_counts_of_other_instances_are_those_that_the_backend_knows() -> None:
+    backend = MemoryBackend()
+    here, there = (TaskManager(snapshot_backend=backend, merged_list_ttl=3_600) for _ in range(2))
+    async with here, there, client(admin_app(here)) as http:
+        await finished(there, quick)
+        await there.history.totals()
+        await finished(here, quick)
+        before = (await http.get("/tasks/overview")).json()["counts"]
+        await finished(here, fail)
+        after = (await http.get("/tasks/overview")).json()["counts"]
+    assert (before["success"], before["failed"]) == (2, 0)
+    assert (after["success"], after["failed"]) == (2, 1)
+
+
 async def test_health_is_good_while_the_manager_runs_and_says_why_not_otherwise() -> None:
     manager = TaskManager()
     async with client(admin_app(manager)) as http:

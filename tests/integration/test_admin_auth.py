@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import logging
+import re
 import threading
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager
@@ -172,6 +174,8 @@ async def test_a_login_goes_on_to_the_page_that_was_asked_for(app: FastAPI) -> N
         "../other",
         "x/../../other",
         "..%2f..",
+        "%2e%2e/other",
+        "x/%2E./.%2e/other",
         "\thttps://evil.example",
         "dash board",
         "https:evil.example",
@@ -221,6 +225,19 @@ async def test_names_and_passwords_may_be_any_text(username: str, password: str)
         page = await http.get("/tasks/dashboard")
         assert page.status_code == 200
         assert username.encode("utf-8", "replace").decode() in page.text
+
+
+async def test_who_is_refused_need_not_type_the_name_again(app: FastAPI) -> None:
+    name = '"><b>zoë'
+    async with client(app) as http:
+        shown = (await http.get("/tasks/auth/login")).text
+        refused = (await log_in(http, name, "x")).text
+    [username, password] = re.findall(r'<input id="(?:username|password)".*', shown)
+    assert ('value=""' in username, "autofocus" in username, "autofocus" in password) == (True, True, False)
+    [username, password] = re.findall(r'<input id="(?:username|password)".*', refused)
+    assert f'value="{html.escape(name)}"' in username
+    assert ("autofocus" in username, "autofocus" in password) == (False, True)
+    assert "value" not in password
 
 
 async def test_every_account_of_a_list_may_log_in() -> None:

@@ -20,12 +20,18 @@ export function retryableStates(filter) {
   return filter.status.length ? filter.status.filter(isRetryable) : ["failed"];
 }
 
-/** Ask, retry, and tell what came of it; `open` shows a task. */
-export function retryAll(filter, open) {
-  const run = new BulkRetry({ ...filter, status: retryableStates(filter) });
+/**
+ * Ask, retry, and tell what came of it.
+ *
+ * @param {object} filter
+ * @param {number?} matching how many tasks it will be, if that is known.
+ * @param {function(string)} open shows a task.
+ */
+export function retryAll(filter, matching, open) {
+  const run = new BulkRetry({ ...filter, status: retryableStates(filter) }, matching);
   const close = h("button", { type: "button" }, "Cancel");
   const start = h("button", { type: "button", class: "primary" }, "Retry them");
-  const content = h("div", {}, question(run.filter));
+  const content = h("div", {}, question(run));
   const dialog = h(
     "dialog",
     { class: "bulk", "aria-labelledby": "bulk-title" },
@@ -55,8 +61,7 @@ export function retryAll(filter, open) {
     dialog.remove();
   });
   document.body.append(dialog);
-  dialog.showModal();
-  start.focus();
+  dialog.showModal(); // the focus is on what changes nothing
 }
 
 /** One pass over the listing. What is added while it runs is none of its business. */
@@ -68,8 +73,9 @@ class BulkRetry {
   #stopped = false;
   #started = now();
 
-  constructor(filter) {
+  constructor(filter, matching) {
     this.filter = filter;
+    this.matching = matching;
   }
 
   get title() {
@@ -138,15 +144,13 @@ class BulkRetry {
   }
 }
 
-function question(filter) {
+function question({ filter, matching }) {
   const conditions = describe(filter);
+  const kind = `${filter.status.join(" or ")} task`;
+  const runs = matching === null || matching === 1 ? "runs" : "run";
+  const all = `${matching === null ? `Every ${kind}` : plural(matching, kind)} ${runs} again`;
   return [
-    h(
-      "p",
-      {},
-      `Every ${filter.status.join(" or ")} task runs again`,
-      conditions.length ? " that matches all of this:" : ".",
-    ),
+    h("p", {}, all, conditions.length ? ", matching all of this:" : "."),
     conditions.length > 0 &&
       h(
         "ul",
@@ -163,7 +167,7 @@ function question(filter) {
 
 function progress(run) {
   return [
-    h("progress", { "aria-label": "Retrying" }),
+    h("progress", { "aria-label": "Retrying", max: run.matching, value: run.matching && run.done }),
     h("p", {}, `${count(run.retried)} retried`, remarks(run)),
   ];
 }

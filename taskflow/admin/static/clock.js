@@ -5,7 +5,7 @@
  */
 
 import { h, setText } from "./dom.js";
-import { duration, exact, relative } from "./format.js";
+import { duration, exact, local, relative } from "./format.js";
 
 let offset = 0;
 
@@ -28,6 +28,10 @@ export function when(text) {
   const moment = Date.parse(text);
   return h("time", { datetime: text, title: exact(moment), "data-moment": moment }, relative(moment, now()));
 }
+
+/** The same with the moment beside it, for where nobody can point. */
+export const whenExactly = (text) =>
+  text ? [when(text), h("span", { class: "muted" }, local(Date.parse(text)))] : "–";
 
 /** A text that counts up, from a moment in milliseconds since 1970. */
 export function elapsed(since) {

@@ -153,3 +153,4 @@ place("account").hidden = !hasLogin;
 start();
 showFilter();
 if (read().taskId !== null) showTask(read().taskId);
+document.documentElement.dataset.started = "true";

@@ -6,7 +6,7 @@
 import { actionButtons } from "./actions.js";
 import { task } from "./api.js";
 import { tick, when } from "./clock.js";
-import { fill, h, setAttribute } from "./dom.js";
+import { breakable, fill, h, setAttribute } from "./dom.js";
 import { callArguments, facts, problem, section, traceback } from "./facts.js";
 import { icon } from "./icons.js";
 import { Logs } from "./logs.js";
@@ -107,7 +107,7 @@ export class Detail {
 
   #draw(record) {
     const { title, status, buttons, content, timeline, logs } = this.#parts;
-    fill(title, record.func_name);
+    fill(title, breakable(record.func_name));
     fill(status, badge(record.status), when(record.created_at));
     this.#drawButtons(buttons, record);
     logs.show(record.logs);

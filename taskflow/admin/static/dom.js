@@ -28,6 +28,9 @@ export function fill(element, ...children) {
   return element;
 }
 
+/** A name in which a line may end after each of its words. */
+export const breakable = (name) => name.split(/(?<=[_./-])/).flatMap((word) => [word, h("wbr")]);
+
 /** Set a text, if it is another one: what has not changed costs no layout. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;

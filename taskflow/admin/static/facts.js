@@ -3,7 +3,7 @@
  * @module facts
  */
 
-import { when } from "./clock.js";
+import { whenExactly } from "./clock.js";
 import { h } from "./dom.js";
 import { duration } from "./format.js";
 import { icon } from "./icons.js";
@@ -40,12 +40,12 @@ export function problem({ error, error_type: type, reason, status }) {
 export function facts(record, link) {
   const known = [
     ["Id", copyable(record.task_id)],
-    ["Added", when(record.created_at)],
-    ["Started", when(record.start_time)],
-    ["Ended", when(record.end_time)],
+    ["Added", whenExactly(record.created_at)],
+    ["Started", whenExactly(record.start_time)],
+    ["Ended", whenExactly(record.end_time)],
     ["Duration", duration(record.duration)],
     ["Retries", record.max_retries > 0 && `${record.retries_used} of ${record.max_retries} used`],
-    ["Next attempt", record.next_attempt_at && when(record.next_attempt_at)],
+    ["Next attempt", record.next_attempt_at && whenExactly(record.next_attempt_at)],
     ["Retry of", record.retry_of && link(record.retry_of)],
     ["Retried by", record.retried_by && link(record.retried_by)],
     ["Duplicate of", record.duplicate_of && link(record.duplicate_of)],

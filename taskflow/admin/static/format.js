@@ -36,6 +36,9 @@ export function duration(seconds) {
   return twoUnits(Math.round(seconds));
 }
 
+/** A round length of time on an axis, from seconds: "2 s", "1.5 s". */
+export const mark = (seconds) => (seconds ? duration(seconds).replace(/(\.\d*?)0+ /, "$1 ").replace(". ", " ") : "0");
+
 /** The largest unit of a length of time alone, from seconds, where little room is: "3 min". */
 export function age(seconds) {
   const [unit, size] = UNITS.find(([, each]) => seconds >= each) ?? UNITS.at(-1);
@@ -50,9 +53,22 @@ export function relative(moment, now) {
 }
 
 /** A moment to the millisecond, in the reader's time and in UTC. */
-export function exact(moment) {
+export const exact = (moment) => `${local(moment)} (${new Date(moment).toISOString()})`;
+
+/** A moment to the millisecond, in the reader's time. */
+export function local(moment) {
   const date = new Date(moment);
-  return `${local(date)} (${date.toISOString()})`;
+  const offset = -date.getTimezoneOffset();
+  const minutes = Math.abs(offset);
+  const zone = `${offset < 0 ? "−" : "+"}${pad(Math.floor(minutes / 60))}:${pad(minutes % 60)}`;
+  const day = `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
+  return `${day} ${clockTime(date)} ${zone}`;
+}
+
+/** Milliseconds since 1970, from RFC 3339; with the microseconds, which `Date.parse` drops. */
+export function precise(text) {
+  const micros = /\.\d{3}(\d{3})/.exec(text)?.[1] ?? 0;
+  return Date.parse(text) + Number(micros) / 1000;
 }
 
 /** The time of day, to the millisecond. */
@@ -83,14 +99,6 @@ function twoUnits(seconds) {
 function figures(number) {
   if (number >= 99.95) return String(Math.round(number));
   return number.toFixed(number >= 9.995 ? 1 : 2);
-}
-
-function local(date) {
-  const offset = -date.getTimezoneOffset();
-  const minutes = Math.abs(offset);
-  const zone = `${offset < 0 ? "−" : "+"}${pad(Math.floor(minutes / 60))}:${pad(minutes % 60)}`;
-  const day = `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
-  return `${day} ${clockTime(date)} ${zone}`;
 }
 
 const pad = (number, width = 2) => String(number).padStart(width, "0");

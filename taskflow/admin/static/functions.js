@@ -55,8 +55,9 @@ export class Functions {
     this.#rows.forEach(
       (row, name) => named.has(name) && row.update(named.get(name), overview.bucket_seconds),
     );
+    this.#limit();
     if (this.#rows.size === 0)
-      fill(this.#element, h("p", { class: "message small" }, "No function has been registered or run yet."));
+      fill(this.#element, h("p", { class: "message small" }, "No task has been added since this process started."));
     else if (!this.#body.isConnected) this.#draw();
     this.#element.setAttribute("aria-busy", "false");
   }
@@ -84,8 +85,12 @@ export class Functions {
     this.#rows.forEach((row, name) => {
       row.element.hidden = !this.#all && index++ >= FEW && name !== this.#chosen;
     });
+    const others = [...this.#rows.values()].filter((row) => row.element.hidden);
+    const failing = others.filter((row) => row.element.querySelector(".bad")).length;
     this.#more.hidden = this.#rows.size <= FEW;
-    setText(this.#more, this.#all ? "Show fewer" : `Show all ${this.#rows.size}`);
+    this.#more.classList.toggle("bad", failing > 0);
+    const remark = failing ? `, ${count(failing)} with failures` : "";
+    setText(this.#more, this.#all ? "Show fewer" : `Show ${count(others.length)} more${remark}`);
   }
 }
 

@@ -58,14 +58,14 @@ function stateButton(status, press) {
 }
 
 function note(status, { success_rate: share, oldest = {}, tasks, bucket_seconds: seconds }) {
-  if (status === null) return `${rate(recent(tasks, "throughput") / (RECENT * seconds))} now`;
+  if (status === null) return `finishing ${rate(recent(tasks, "throughput") / (RECENT * seconds))}`;
   if (status === "success") return share === null ? "" : `${percent(share)} of finished`;
   if (status === "failed") return lately(tasks);
   const waited = oldest[status];
   return waited === null || waited === undefined ? "" : `oldest ${age(waited)}`;
 }
 
-const RECENT = 3; // full buckets that "now" looks back
+const RECENT = 3; // full buckets that "finishing" looks back
 
 // The last bucket is not full yet.
 function recent(tasks, name) {

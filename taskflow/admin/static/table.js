@@ -197,14 +197,10 @@ function took(row) {
 }
 
 function tags(of) {
-  return Object.entries(of).map(([key, value]) => {
-    return h(
-      "span",
-      { class: "tag", title: `${key}=${value}` },
-      h("span", { class: "muted" }, key, " "),
-      value,
-    );
-  });
+  const each = Object.entries(of).map(([key, value]) =>
+    h("span", { class: "tag", title: `${key}=${value}` }, h("span", { class: "muted" }, key, " "), value),
+  );
+  return h("span", { class: "tag-line" }, each);
 }
 
 function problem({ error, reason, status }) {

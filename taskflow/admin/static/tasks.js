@@ -37,7 +37,7 @@ export class Tasks {
   #table;
   #foot = h("div", { class: "list-end" });
   #pause = h("button", { type: "button", on: { click: () => this.pause() } });
-  #bulk = h("button", { type: "button", on: { click: () => retryAll(this.#listing.filter, this.#open) } });
+  #bulk = h("button", { type: "button", on: { click: () => this.#retryAll() } });
   #newer = h("button", { type: "button", on: { click: () => this.showNew() } });
 
   /**
@@ -151,9 +151,24 @@ export class Tasks {
 
   #drawBulk() {
     const states = retryableStates(this.#listing.filter);
-    const matching = states.reduce((sum, state) => sum + (this.#counts[state] ?? 0), 0);
-    this.#bulk.hidden = matching === 0 || this.#listing.rows.length === 0;
+    this.#bulk.hidden = this.#total(states) === 0 || this.#listing.rows.length === 0;
     setText(this.#bulk, `Retry ${states.join(", ")}…`);
+  }
+
+  #retryAll() {
+    const { filter } = this.#listing;
+    retryAll(filter, this.#matching(retryableStates(filter)), this.#open);
+  }
+
+  // Known if the filter asks for nothing but states, or if all that it lets through has been read.
+  #matching(states) {
+    const { filter, rows, complete } = this.#listing;
+    if (isNone({ ...filter, status: [] })) return this.#total(states);
+    return complete ? rows.filter((row) => states.includes(row.status)).length : null;
+  }
+
+  #total(states) {
+    return states.reduce((sum, state) => sum + (this.#counts[state] ?? 0), 0);
   }
 
   #drawTable() {

@@ -5,10 +5,11 @@
 
 import { now } from "./clock.js";
 import { fill, h } from "./dom.js";
-import { duration } from "./format.js";
+import { duration, mark, precise } from "./format.js";
 import { isFinished } from "./status.js";
 
-const MARK = 130; // pixels of the timeline's width for each mark of its axis
+const MARK = 60; // pixels between two marks of the axis, at least
+const SHORTEST = 0.001; // seconds between them
 const NOTICEABLE = 0.05; // seconds: a shorter wait is not worth a line
 
 /**
@@ -20,13 +21,13 @@ const NOTICEABLE = 0.05; // seconds: a shorter wait is not worth a line
 export function phases(record, current) {
   const failed = (record.failed_attempts ?? []).map((attempt) => ({
     ...attempt,
-    from: Date.parse(attempt.started_at),
-    to: Date.parse(attempt.ended_at),
+    from: precise(attempt.started_at),
+    to: precise(attempt.ended_at),
   }));
-  const created = Date.parse(record.created_at);
+  const created = precise(record.created_at);
   const last = lastRun(record, failed);
   const starts = [...failed.map((attempt) => attempt.from), ...(last === null ? [] : [last])];
-  const end = record.end_time ? Date.parse(record.end_time) : null;
+  const end = record.end_time ? precise(record.end_time) : null;
   const found = [queue(created, starts[0] ?? null, end, current)];
   failed.forEach((attempt, index) => {
     found.push(run(index, attempt.from, attempt.to, "failed", attempt.error));
@@ -39,7 +40,7 @@ export function phases(record, current) {
 // `attempt_started` is that of the last failed attempt while the next one is waited for.
 function lastRun(record, failed) {
   if (!record.attempt_started || record.status === "pending") return null;
-  const started = Date.parse(record.attempt_started);
+  const started = precise(record.attempt_started);
   return failed.length && started <= failed.at(-1).from ? null : started;
 }
 
@@ -89,11 +90,8 @@ export class Timeline {
     const from = found[0].from;
     const span = Math.max(...found.map((phase) => phase.to)) - from || 1;
     const rows = found.map((phase) => drawPhase(phase, from, span));
-    fill(
-      this.element,
-      h("table", {}, columns(), head(), h("tbody", {}, rows)),
-      axis(span, this.element.clientWidth / MARK),
-    );
+    fill(this.element, h("table", {}, columns(), head(), h("tbody", {}, rows)));
+    this.element.append(axis(span, this.element.querySelector(".track").clientWidth / MARK));
   }
 }
 
@@ -141,12 +139,12 @@ function drawPhase(phase, from, span) {
 }
 
 function axis(span, room) {
-  const step = niceStep(span / 1000 / Math.max(2, Math.floor(room)));
+  const step = niceStep(Math.max(SHORTEST, span / 1000 / Math.max(2, room)));
   const marks = [];
   for (let seconds = 0; seconds <= span / 1000; seconds += step) {
-    const mark = h("span", { class: "mark" }, seconds ? duration(seconds) : "0");
-    mark.style.left = `${(seconds * 100_000) / span}%`;
-    marks.push(mark);
+    const element = h("span", { class: "mark" }, mark(seconds));
+    element.style.left = `${(seconds * 100_000) / span}%`;
+    marks.push(element);
   }
   return h("div", { class: "axis", "aria-hidden": "true" }, h("div", { class: "scale" }, marks));
 }
