@@ -14,6 +14,7 @@ from tests.processes import ROOT
 
 FOLDER = ROOT / "grafana"
 DASHBOARDS = {path.name: path for path in sorted((FOLDER / "dashboards").glob("*.json"))}
+RUNBOOKS = ROOT / "docs" / "alerts.md"
 RULES, ALERTS = (FOLDER / "prometheus" / name for name in ("rules.yaml", "alerts.yaml"))
 
 Json = dict[str, Any]
@@ -45,6 +46,18 @@ def rules() -> list[Json]:
 def alerts() -> dict[str, Json]:
     """The alerting rules by name."""
     return {rule["alert"]: rule for rule in rules() if "alert" in rule}
+
+
+def runbooks() -> dict[str, str]:
+    """The runbook of each alert: what stands under the heading with its name."""
+    sections = re.split(r"^##+ (.+)$", RUNBOOKS.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {name: text for name, text in zip(sections[1::2], sections[2::2], strict=True) if name in alerts()}
+
+
+def runbook_query(text: str) -> str:
+    """The query of a runbook."""
+    (query,) = re.findall(r"^```promql\n(.+?)\n```$", text, re.DOTALL | re.MULTILINE)
+    return str(query)
 
 
 def hurried(text: str, pace: int) -> str:

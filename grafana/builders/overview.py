@@ -61,8 +61,8 @@ PENDING, RUNNING, FAILED = 'state="pending"', 'state="running"', 'status="failed
 NO_BACKEND = "no backend"
 """What panels about snapshots say in an application without one."""
 
-TO_TASK_OF_LINE = drill_down(TASK_UID, "${__field.labels.task}")
-TO_TASK_OF_CELL = drill_down(TASK_UID, "${__value.text}")
+TO_TASK_OF_LINE = drill_down(TASK_UID, "__field.labels.task")
+TO_TASK_OF_CELL = drill_down(TASK_UID, "__value.text")
 
 
 def overview() -> Dashboard:
@@ -106,15 +106,16 @@ def work_in_numbers() -> list[stat.Panel]:
 
 def engine_in_numbers() -> list[stat.Panel]:
     """Does what carries the tasks work?"""
-    down = "Targets that Prometheus cannot scrape now."
-    late = "How late the event loop runs. Blocking calls in async code make it high."
+    down = "Targets that Prometheus cannot scrape now, of those that had Taskflow on them within a day."
+    late = "How late the latest event loop runs. Blocking calls in async code make it high."
     lost = "Events of the shown time that an observer never received: its logs or metrics have holes."
     unsaved = "Flushes of the shown time that failed. They are tried again."
     return [
-        number(Frame("Targets down", down, "short", 3, at_most(1, 1)), Query(f"sum(1 - {SCOPE.select(UP)})")),
+        number(Frame("Targets down", down, "short", 3, at_most(1, 1)), Query(_down())),
         number(
+            # Not of all together: one that is blocked would drown among many, and gives fewer samples.
             Frame("Event loop lag p99", late, "s", 3, _lag_limits()),
-            Query(SCOPE.quantile(0.99, EVENT_LOOP_LAG)),
+            Query(f"max({SCOPE.quantile(0.99, EVENT_LOOP_LAG, by='job, instance')})"),
         ),
         number(
             Frame("Lost events", lost, "short", 3, at_most(1, 1), no_value="none"),
@@ -127,6 +128,12 @@ def engine_in_numbers() -> list[stat.Panel]:
     ]
 
 
+def _down() -> str:
+    # `up` alone is everybody's; that of a target that is down says nothing of Taskflow.
+    seen = f"last_over_time({SCOPE.select(BUILD_INFO)}[1d])"
+    return f"sum((1 - {SCOPE.select(UP)}) and on (job, instance) {seen})"
+
+
 def success() -> timeseries.Panel:
     """Whether tasks succeed."""
     meaning = "Of the tasks that succeeded or failed; dashed: the objective."
@@ -134,6 +141,7 @@ def success() -> timeseries.Panel:
     return graph(
         Frame("Success ratio by job", meaning, "percentunit", 6, objective),
         Query(SCOPE.success_ratio(by="job"), "{{job}}"),
+        from_zero=False,
     )
 
 
@@ -154,6 +162,7 @@ def tasks_table() -> table.Panel:
         ],
         headings={"task": "Task"},
         links={"Task": TO_TASK_OF_CELL},
+        worst="Failure ratio",
     )
 
 

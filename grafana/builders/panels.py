@@ -166,6 +166,7 @@ def graph(
     stacked: bool = False,
     colours: Mapping[str, str] = {},
     link: DashboardLink | None = None,
+    from_zero: bool = True,
 ) -> timeseries.Panel:
     """Lines over time; thresholds are dashed lines in it.
 
@@ -175,6 +176,7 @@ def graph(
         stacked: whether the lines add up.
         colours: of single lines, by legend; the others get one each.
         link: what a click on a line offers.
+        from_zero: whether the axis begins at zero, so that noise does not look like a storm.
     """
     panel = (
         _framed(timeseries.Panel(), frame)
@@ -187,6 +189,8 @@ def graph(
         .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
         .data_links([link] if link else [])
     )
+    if from_zero:
+        panel = panel.axis_soft_min(0)
     for ref_id, query in zip(ascii_uppercase, queries, strict=False):
         panel = panel.with_target(_target(query, ref_id))
     for name, colour in colours.items():
@@ -230,6 +234,7 @@ def tabulation(
     columns: Sequence[Column],
     headings: Mapping[str, str],
     links: Mapping[str, DashboardLink] = {},
+    worst: str | None = None,
 ) -> table.Panel:
     """Instant queries side by side: one row for each combination of their labels.
 
@@ -238,21 +243,35 @@ def tabulation(
         columns: the queries.
         headings: of the labels, by label.
         links: what a click on a label's value opens, by heading.
+        worst: the heading of the column whose highest values come first.
     """
     panel = _framed(table.Panel(), frame).with_transformation(_transformation("merge", {}))
-    names = {
-        f"Value #{ref_id}": column.title for ref_id, column in zip(ascii_uppercase, columns, strict=False)
-    }
+    names = _names_of_values(columns)
     order = {name: place for place, name in enumerate([*headings, *names])}
     organize = {"excludeByName": {"Time": True}, "renameByName": {**headings, **names}, "indexByName": order}
     panel = panel.with_transformation(_transformation("organize", organize))
     for ref_id, column in zip(ascii_uppercase, columns, strict=False):
-        query = Query(expr=column.expr, instant=True)
+        query = Query(expr=_finite(column.expr), instant=True)
         panel = panel.with_target(_target(query, ref_id, PromQueryFormat.TABLE))
         panel = panel.override_by_name(column.title, _cells(column))
+    if worst is not None:
+        panel = panel.sort_by([common.TableSortByFieldState().display_name(worst).desc(True)])
     for heading, link in links.items():
         panel = panel.override_by_name(heading, [DynamicConfigValue(id_val="links", value=[link.build()])])
     return panel
+
+
+def _names_of_values(columns: Sequence[Column]) -> dict[str, str]:
+    # Grafana numbers the values of several queries, and not those of a single one.
+    if len(columns) == 1:
+        return {"Value": columns[0].title}
+    lettered = zip(ascii_uppercase, columns, strict=False)
+    return {f"Value #{ref_id}": column.title for ref_id, column in lettered}
+
+
+def _finite(expr: str) -> str:
+    # NaN is what ratios and quantiles are of a task that did not run; a cell should stay empty then.
+    return f"({expr}) >= 0"
 
 
 def _transformation(name: str, options: object) -> DataTransformerConfig:
@@ -272,7 +291,7 @@ def drill_down(uid: str, task: str) -> DashboardLink:
 
     Args:
         uid: of that dashboard.
-        task: the variable of Grafana that holds the name of the task.
+        task: the variable of Grafana that holds the name of the task, which may need escaping.
     """
     kept = "${datasource:queryparam}&${job:queryparam}&${instance:queryparam}&${__url_time_range}"
-    return DashboardLink("Show this task").url(f"/d/{uid}?var-task={task}&{kept}")
+    return DashboardLink("Show this task").url(f"/d/{uid}?var-task=${{{task}:percentencode}}&{kept}")

@@ -78,10 +78,13 @@ def _quantiles(scope: Scope, histogram: MetricDefinition) -> list[Query]:
 
 def recovered(scope: Scope, width: int) -> timeseries.Panel:
     """What restarts and crashes touched."""
-    meaning = "Tasks a second that came back after a restart or a crash, or were given up as poison."
+    # Not a rate: nearly all come back before the process that takes them is scraped for the first time.
+    meaning = (
+        "Tasks that came back after a restart or a crash, or were given up, since the processes started."
+    )
     return graph(
-        Frame("Recovered tasks", meaning, "ops", width, no_value="none"),
-        Query(scope.rate(TASKS_RECOVERED, by="reason"), "{{reason}}"),
+        Frame("Recovered tasks", meaning, "short", width, no_value="none"),
+        Query(scope.total(TASKS_RECOVERED, by="reason"), "{{reason}}"),
     )
 
 

@@ -10,7 +10,6 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 
 from fastapi import BackgroundTasks, FastAPI
 from opentelemetry.sdk.trace import TracerProvider
@@ -23,11 +22,11 @@ from taskflow import (
     PrometheusObserver,
     TaskManager,
     TaskObserver,
-    TaskStatus,
     get_task_context,
     task_log,
 )
 from taskflow.metrics import mount_metrics
+from tests.faulty import FaultyBackend
 
 TICK = 0.5
 """Seconds between two portions of work."""
@@ -56,13 +55,23 @@ class Application:
         name: the first part of its paths.
         observers: beside the one for Prometheus.
         slots: async tasks that may run at once.
+        backend: where its history goes.
     """
 
-    def __init__(self, name: str, *observers: TaskObserver, slots: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *observers: TaskObserver,
+        slots: int | None = None,
+        backend: FaultyBackend | None = None,
+    ) -> None:
         self.name = name
-        self.metrics = PrometheusObserver(CollectorRegistry())
+        self.backend = backend
         self.manager = TaskManager(
-            loggers=[*observers, self.metrics],
+            snapshot_backend=backend,
+            snapshot_interval=TICK,
+            requeue_pending=backend is not None,
+            loggers=[*observers, PrometheusObserver(CollectorRegistry())],
             max_concurrent_tasks=slots,
             dispatch="detached",
             shutdown_timeout=0,
@@ -103,28 +112,8 @@ async def hang() -> None:
 Incident = Callable[[Application, ManagedBackgroundTasks], Awaitable[None]]
 
 
-async def healthy(application: Application, _tasks: ManagedBackgroundTasks) -> None:
-    """Everything that metrics can show, and nothing wrong: even a backend, and a restart."""
-    persistence = application.metrics.persistence
-    while True:
-        application.add(succeed=10)
-        persistence.flush_finished(records=10, seconds=0.02)
-        persistence.operation("sqlite", "save", "success", 0.002)
-        came_back(application)
-        await asyncio.sleep(TICK)
-
-
-def came_back(application: Application) -> None:
-    application.manager.stream.lifecycle(
-        LifecycleEvent(
-            task_id="0",
-            func_name="work",
-            status=TaskStatus.PENDING,
-            timestamp=datetime.now(UTC),
-            registered=True,
-            reason="requeued",
-        )
-    )
+async def nothing_to_do(_application: Application, _tasks: ManagedBackgroundTasks) -> None:
+    """It has started, and that is all."""
 
 
 async def one_task_fails(application: Application, _tasks: ManagedBackgroundTasks) -> None:
@@ -177,14 +166,14 @@ async def loop_blocked(application: Application, _tasks: ManagedBackgroundTasks)
 
 
 async def snapshots_fail(application: Application, _tasks: ManagedBackgroundTasks) -> None:
+    application.backend.down = True
     while True:
-        application.metrics.persistence.flush_failed()
-        application.metrics.persistence.operation("sqlite", "save", "error", 0.002)
+        application.add(succeed=10)
         await asyncio.sleep(TICK)
 
 
 async def steadily(application: Application, _tasks: ManagedBackgroundTasks) -> None:
-    """The incident is elsewhere: in an observer, or in the end of the process."""
+    """Nothing is wrong; or it is elsewhere: in an observer, or in the end of the process."""
     while True:
         application.add(succeed=10)
         await asyncio.sleep(TICK)
@@ -193,7 +182,8 @@ async def steadily(application: Application, _tasks: ManagedBackgroundTasks) -> 
 INCIDENTS: dict[str, tuple[Application, Incident]] = {
     application.name: (application, incident)
     for application, incident in [
-        (Application("healthy", OpenTelemetryObserver(TracerProvider())), healthy),
+        (Application("idle"), nothing_to_do),
+        (Application("healthy", OpenTelemetryObserver(TracerProvider()), backend=FaultyBackend()), steadily),
         (Application("one-task-fails"), one_task_fails),
         (Application("a-tenth-fails"), a_tenth_fails),
         (Application("a-thirtieth-fails"), a_thirtieth_fails),
@@ -203,16 +193,42 @@ INCIDENTS: dict[str, tuple[Application, Incident]] = {
         (Application("loop-blocked"), loop_blocked),
         (Application("observer-stuck", Stuck()), steadily),
         (Application("observer-raises", Raising()), steadily),
-        (Application("snapshots-fail"), snapshots_fail),
+        (Application("snapshots-fail", backend=FaultyBackend()), snapshots_fail),
         (Application("down"), steadily),
     ]
 }
+
+
+async def leave_work(backend: FaultyBackend) -> None:
+    """What a process that was stopped leaves for the next one: a task that comes back at its start."""
+    before = TaskManager(
+        snapshot_backend=backend,
+        requeue_pending=True,
+        max_concurrent_tasks=1,
+        shutdown_timeout=0,
+        handle_signals=False,
+    )
+    in_front = asyncio.Event()
+
+    @before.task()
+    async def hold() -> None:
+        in_front.set()
+        await asyncio.Event().wait()
+
+    before.task(retries=1)(work)
+    await before.startup()
+    before.enqueue(hold)
+    before.enqueue(work)
+    await in_front.wait()
+    await before.shutdown()
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
         for application, _ in INCIDENTS.values():
+            if application.backend is not None:
+                await leave_work(application.backend)
             await application.manager.startup()
             stack.push_async_callback(application.manager.shutdown)
         app.state.incidents = group

@@ -1,4 +1,4 @@
-"""The shipped rules and dashboards in twelve situations at once, each an application that Prometheus scrapes.
+"""The shipped rules and dashboards in thirteen situations at once, each an application of its own.
 
 The rules run thirty times as fast as shipped; `tests.grafana.hurried` says what that changes.
 """
@@ -15,8 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from grafana.builders.limits import LOOP_LAG
 from tests import grafana
-from tests.processes import eventually
+from tests.processes import eventually, free_port
 from tests.prometheus import Prometheus, configured_prometheus, running_app
 from tests.promql import fill_in
 
@@ -28,6 +29,7 @@ APP = "tests.e2e.incident_app:app"
 PACE = 30
 
 FIRES = {
+    "idle": set(),
     "healthy": set(),
     "one-task-fails": {"TaskflowHighFailureRatio"},
     # What burns fast burns too much, too.
@@ -43,6 +45,9 @@ FIRES = {
     "down": {"TaskflowTargetDown"},
 }
 """The alerts of each incident: exactly these, and nothing before it."""
+
+FOREIGN = "not-taskflow"
+"""The job of a target that is down as well, and never had Taskflow on it: nobody's business."""
 
 STEADY = 10
 """Seconds that an alert is seen firing before it counts."""
@@ -65,6 +70,7 @@ def configuration(hosts: dict[str, str], rules: list[str]) -> grafana.Json:
         {"job_name": name, "metrics_path": f"/{name}/metrics", "static_configs": [{"targets": [hosts[name]]}]}
         for name in FIRES
     ]
+    scrapes.append({"job_name": FOREIGN, "static_configs": [{"targets": [f"127.0.0.1:{free_port()}"]}]})
     timing = {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"}
     return {"global": timing, "rule_files": rules, "scrape_configs": scrapes}
 
@@ -82,7 +88,7 @@ def fired(prometheus: Prometheus, seconds: int = 0) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for series in prometheus.series(f'count_over_time(ALERTS{{alertstate="firing"}}[1h]) > {seconds}'):
         found[series["metric"]["job"]].add(series["metric"]["alertname"])
-    return {name: found[name] for name in FIRES}
+    return {name: found[name] for name in [*FIRES, FOREIGN]}
 
 
 def have_fired(prometheus: Prometheus, seconds: int = 0) -> bool:
@@ -117,6 +123,10 @@ def test_each_alert_fires_in_its_incident_and_in_no_other(prometheus, name):
     assert fired(prometheus)[name] == FIRES[name]
 
 
+def test_no_alert_fires_for_a_target_without_taskflow(prometheus):
+    assert fired(prometheus)[FOREIGN] == set()
+
+
 def test_every_alert_has_its_incident():
     assert set().union(*FIRES.values()) == set(grafana.alerts())
 
@@ -131,6 +141,30 @@ def test_every_query_of_every_panel_returns_data_with_what_its_legend_names(prom
     assert any(math.isfinite(number) for number in numbers)
     shown = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
     assert [labels for labels, _ in series if not shown <= set(labels)] == []
+
+
+def number(prometheus, title):
+    """What one of the numbers at the top of the overview says of all jobs together."""
+    (found,) = [query.values[0] for query in QUERIES if query.id == f"overview.json: {title} A"]
+    return prometheus.value(found)
+
+
+def test_the_number_of_targets_that_are_down_counts_those_with_taskflow_only(prometheus):
+    assert number(prometheus, "Targets down") == 1
+
+
+def test_one_blocked_event_loop_among_many_turns_the_number_at_the_top_red(prometheus):
+    assert number(prometheus, "Event loop lag p99") > LOOP_LAG
+
+
+@pytest.mark.parametrize(
+    ("job", "alert"), [(job, alert) for job, alerts in FIRES.items() for alert in alerts]
+)
+def test_the_query_of_a_runbook_shows_where_the_alert_fires(prometheus, job, alert):
+    found = prometheus.series(grafana.runbook_query(grafana.runbooks()[alert]))
+    assert any(
+        series["metric"]["job"] == job and math.isfinite(float(series["value"][1])) for series in found
+    )
 
 
 @pytest.mark.parametrize(("query", "target"), [query for query in QUERIES if query.values[1]["exemplar"]])

@@ -161,8 +161,8 @@ def test_links_open_the_dashboard_of_the_task_that_was_clicked_with_the_same_cho
     uid = grafana.dashboard("task.json")["uid"]
     assert {urlsplit(url).path for url in offered} == {f"/d/{uid}"}
     assert {parse_qs(urlsplit(url).query)["var-task"][0] for url in offered} == {
-        "${__field.labels.task}",
-        "${__value.text}",
+        "${__field.labels.task:percentencode}",
+        "${__value.text:percentencode}",
     }
     assert [url for url in offered if not url.endswith("&" + kept)] == []
 
@@ -176,10 +176,28 @@ def test_every_line_that_a_click_follows_has_the_label_task():
     assert [labels for labels in grouped if "task" not in labels] == []
 
 
+@ANY
+def test_units_and_thresholds_of_a_table_are_set_for_the_columns_that_it_shows(name):
+    for panel in [panel for panel in grafana.panels(name) if panel["type"] == "table"]:
+        letters = [target["refId"] for target in panel["targets"]]
+        # So Grafana calls the values: with their letter only if there is more than one query.
+        values = ["Value"] if len(letters) == 1 else [f"Value #{letter}" for letter in letters]
+        (renamed,) = [
+            step["options"]["renameByName"] for step in panel["transformations"] if step["id"] == "organize"
+        ]
+        with_units = [
+            override["matcher"]["options"]
+            for override in panel["fieldConfig"]["overrides"]
+            if any(setting["id"] == "unit" for setting in override["properties"])
+        ]
+        assert [renamed.get(value) for value in values] == with_units
+
+
 def test_the_limits_of_the_panels_are_those_of_the_recording_rules():
     text = grafana.RULES.read_text(encoding="utf-8").replace("vector(300)", "vector(42)")
     assert read_limits(text) == {
         "taskflow:task_success_ratio:objective": 0.99,
+        "taskflow:tasks_failed:minimum": 5.0,
         "taskflow:task_failure_ratio:limit": 0.2,
         "taskflow:task_wait_seconds:limit": 42.0,
         "taskflow:event_loop_lag_seconds:limit": 1.0,

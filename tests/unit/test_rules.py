@@ -14,6 +14,7 @@ from tests.processes import ROOT
 from tests.promql import TARGET_LABELS, stored_series, unknown, uses
 
 RUNBOOKS = "docs/alerts.md"
+KNOWN = {**stored_series(), "up": TARGET_LABELS}
 
 NAMES = pytest.mark.parametrize("name", grafana.alerts())
 
@@ -54,8 +55,7 @@ def test_every_alert_is_seen_firing_and_seen_silent_by_the_tests_of_the_rules():
 
 @pytest.mark.parametrize("rule", grafana.rules(), ids=lambda rule: rule.get("alert") or rule.get("record"))
 def test_no_rule_names_a_metric_or_a_label_that_the_catalogue_does_not_have(rule):
-    known = {**stored_series(), **recorded(), "up": TARGET_LABELS}
-    assert unknown(uses(rule["expr"]), known) == []
+    assert unknown(uses(rule["expr"]), KNOWN | recorded()) == []
 
 
 def test_every_recorded_series_is_used_by_an_alert():
@@ -84,6 +84,27 @@ def test_each_alert_has_the_runbook_that_it_links_and_there_is_no_other():
     assert headings == list(grafana.alerts())
     # The anchor of a heading of one word is that word in small letters, on GitHub and in MkDocs.
     assert links == [f"{RUNBOOKS}#{heading.lower()}" for heading in headings]
+
+
+@NAMES
+def test_a_runbook_has_a_query_for_metrics_that_there_are(name):
+    found = uses(grafana.runbook_query(grafana.runbooks()[name]))
+    assert found
+    assert unknown(found, KNOWN) == []
+
+
+@NAMES
+def test_a_runbook_names_panels_that_there_are(name):
+    titles = {panel["title"] for page in grafana.DASHBOARDS for panel in grafana.panels(page)}
+    rows = {
+        panel["title"]
+        for page in grafana.DASHBOARDS
+        for panel in grafana.dashboard(page)["panels"]
+        if panel["type"] == "row"
+    }
+    severity, *named = re.findall(r"(?<!\*)\*(\w[^*]*)\*(?!\*)", grafana.runbooks()[name])
+    assert severity.lower() == grafana.alerts()[name]["labels"]["severity"] + "."
+    assert set(named) - titles - rows == set()
 
 
 def test_the_page_of_the_runbooks_names_every_limit_with_its_value():
