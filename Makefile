@@ -47,7 +47,7 @@ dashboards: $(STAMP) ## Write grafana/dashboards again, after a change of grafan
 	$(PY) -m grafana.generate
 
 clean: ## Remove the virtual environment, build results, caches and the demo's data
-	rm -rf $(VENV) .bench build dist demo-data .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .bench .cache build dist demo-data .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so that an interrupted installation starts again; from nothing, because
@@ -59,6 +59,7 @@ $(STAMP): pyproject.toml taskflow/version.py
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "'$(PYTHON)' cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
 		exit 1; }
+	@echo "Installing what development needs in $(VENV); the first time that takes a minute or two ..."
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -22,16 +23,27 @@ STAGED = ROOT / "build/docs"
 LINK = re.compile(r"""(?<=\]\()[^)#\s]+|(?<=src=")[^"#]+|(?<=srcset=")[^"#]+""")
 """The target of a Markdown link or image, or of an image in HTML, without its anchor."""
 
-PICTURES = frozenset({".svg", ".png"})
+CACHE = ROOT / ".cache"
+"""Of Zensical. What it finds there it does not complain about a second time."""
+
+COMPLAINT = "griffe: "
+"""What is wrong with a docstring is only printed, whatever ``--strict`` says."""
+
+COPIED = frozenset({".css", ".png", ".svg"})
+LOGO = ROOT / "taskflow/admin/static/favicon.svg"
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".alloy": "hcl", ".sql": "sql"}
 
 
 def main() -> int:
     """Copy the pages, build the site; returns the exit code."""
-    shutil.rmtree(STAGED.parent, ignore_errors=True)
+    for left in (STAGED.parent, CACHE):
+        shutil.rmtree(left, ignore_errors=True)
     stage(ROOT, STAGED)
-    # Its own --clean would ask for the cache that was just removed.
-    return subprocess.call([sys.executable, "-m", "zensical", "build", "--strict"], cwd=ROOT)
+    shutil.copyfile(LOGO, STAGED / "logo.svg")
+    command = [sys.executable, "-m", "zensical", "build", "--strict"]
+    built = subprocess.run(command, cwd=ROOT, check=False, text=True, stdout=PIPE, stderr=STDOUT)
+    sys.stdout.write(built.stdout)
+    return built.returncode or COMPLAINT in built.stdout
 
 
 def stage(root: Path, staged: Path) -> None:
@@ -49,7 +61,7 @@ def stage(root: Path, staged: Path) -> None:
 def write(source: Path, root: Path, target: Path) -> None:
     """Write what the site has of a file."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if source.suffix in PICTURES:
+    if source.suffix in COPIED:
         shutil.copyfile(source, target)
     else:
         target.write_text(page(source, root), encoding="utf-8")
@@ -57,11 +69,11 @@ def write(source: Path, root: Path, target: Path) -> None:
 
 def is_page(source: Path) -> bool:
     """Whether a file of ``docs`` is on the site as it is."""
-    return source.suffix == ".md" or source.suffix in PICTURES
+    return source.suffix == ".md" or source.suffix in COPIED
 
 
 def address(source: Path, root: Path) -> Path:
-    """Where the site has a file: pages and pictures as they lie in ``docs``, others on pages of their own."""
+    """Where the site has a file: those of the site as they lie in ``docs``, others on pages of their own."""
     inside = source.relative_to(root)
     if inside.parts[0] == "docs" and is_page(source):
         return inside.relative_to("docs")

@@ -86,7 +86,8 @@ class TaskStore:
         Args:
             task_id: UUID of the task.
             func_name: registered name of the function.
-            args, kwargs: its arguments.
+            args: its positional arguments.
+            kwargs: its named arguments.
             remember: the task may outlive this process: ask the observers what to remember.
             fields: further fields of `TaskRecord`.
 

@@ -85,6 +85,7 @@ def curl(command: str, base_url: str) -> str:
     request, _, pattern = command.partition(" | grep ")
     parser = argparse.ArgumentParser()
     parser.add_argument("curl")
+    parser.add_argument("-s", action="store_true")
     parser.add_argument("-X", default="GET")
     parser.add_argument("-H", action="append", default=[])
     parser.add_argument("url")

@@ -19,6 +19,14 @@ ROW, LEFT, WIDTH, TOP = 26, 330, 560, 56
 COLOURS = {"server": "#64748b", "producer": "#7c3aed", "consumer": "#2563eb", "client": "#0d9488"}
 DETAILS = {"fastapi.dependencies", "fastapi.serialization"}
 
+DARK = """<style>
+@media (prefers-color-scheme: dark) {
+[fill="#ffffff"] { fill: #0f172a } [stroke="#e2e8f0"] { stroke: #334155 }
+[fill="#0f172a"], [fill="#334155"] { fill: #e2e8f0 } text[fill="#64748b"] { fill: #94a3b8 }
+}
+</style>"""
+"""The same colours for readers of dark pages."""
+
 Row = tuple[int, JaegerSpan]
 
 
@@ -51,6 +59,7 @@ def draw(spans: Trace) -> str:
             ' font-family="ui-sans-serif, system-ui, sans-serif" font-size="12.5">'
         ),
         "<title>One trace: a request, the task that it enqueued, and its three attempts</title>",
+        DARK,
         '<rect width="100%" height="100%" rx="6" fill="#ffffff" stroke="#e2e8f0"/>',
         *axis(length, height),
     ]

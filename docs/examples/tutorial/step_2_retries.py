@@ -4,7 +4,13 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI
 
-from taskflow import ManagedBackgroundTasks, TaskAdmin, TaskManager, get_task_context, task_log
+from taskflow import (
+    ManagedBackgroundTasks,
+    TaskAdmin,
+    TaskManager,
+    get_task_context,
+    task_log,
+)
 
 app = FastAPI()
 task_manager = TaskManager()

@@ -5,7 +5,13 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI
 
-from taskflow import ManagedBackgroundTasks, TaskAdmin, TaskManager, get_task_context, task_log
+from taskflow import (
+    ManagedBackgroundTasks,
+    TaskAdmin,
+    TaskManager,
+    get_task_context,
+    task_log,
+)
 
 app = FastAPI()
 task_manager = TaskManager(
@@ -29,4 +35,5 @@ def send_welcome(address: str) -> None:
 @app.post("/signups", status_code=202)
 async def sign_up(address: str, tasks: Tasks) -> dict[str, str]:
     """The answer starts when the task is on the disk. One welcome for each address."""
-    return {"task_id": tasks.add_task(send_welcome, address, idempotency_key=f"welcome:{address}")}
+    task_id = tasks.add_task(send_welcome, address, idempotency_key=f"welcome:{address}")
+    return {"task_id": task_id}

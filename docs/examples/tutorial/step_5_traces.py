@@ -7,7 +7,11 @@ from fastapi import Depends, FastAPI
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    ConsoleSpanExporter,
+    SpanExporter,
+)
 
 from taskflow import (
     ManagedBackgroundTasks,
@@ -21,7 +25,7 @@ from taskflow import (
 
 
 def one_line(span: ReadableSpan) -> str:
-    """A span as a line on the console: the trace that it belongs to, its name, and how it ended."""
+    """A span as a line on the console: its trace, its name, and how it ended."""
     return f"trace {span.context.trace_id:032x}  {span.name}: {span.status.status_code.name}\n"
 
 

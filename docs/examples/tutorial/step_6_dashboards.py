@@ -30,7 +30,7 @@ Tasks = Annotated[ManagedBackgroundTasks, Depends(task_manager.get_tasks)]
 
 @task_manager.task(persist=True, retries=3, delay=0.5, backoff=2.0)
 def send_welcome(address: str) -> None:
-    """The mail server is a stand-in: it is busy the first time, and knows nobody called Eve."""
+    """The mail server is a stand-in: busy the first time, and always for Eve."""
     context = get_task_context()
     if address.startswith("eve@") or (context is not None and context.attempt == 0):
         raise ConnectionError(f"busy, {address} has to wait")
@@ -40,4 +40,5 @@ def send_welcome(address: str) -> None:
 @app.post("/signups", status_code=202)
 async def sign_up(address: str, tasks: Tasks) -> dict[str, str]:
     """Answer first; the task runs afterwards."""
-    return {"task_id": tasks.add_task(send_welcome, address, tags={"domain": address.partition("@")[2]})}
+    domain = address.partition("@")[2]
+    return {"task_id": tasks.add_task(send_welcome, address, tags={"domain": domain})}
