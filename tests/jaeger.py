@@ -35,7 +35,7 @@ LISTENERS = {
 
 @dataclass(frozen=True)
 class JaegerSpan:
-    """A span as the query API gives it."""
+    """A span as the query API gives it; ``warnings`` is what Jaeger finds wrong with it."""
 
     trace_id: str
     span_id: str
@@ -48,6 +48,7 @@ class JaegerSpan:
     tags: dict[str, Any]
     logs: list[dict[str, Any]]
     log_times: list[int]
+    warnings: list[str]
 
     @classmethod
     def parse(cls, raw: dict[str, Any], processes: dict[str, Any]) -> JaegerSpan:
@@ -65,6 +66,7 @@ class JaegerSpan:
             tags={tag["key"]: tag["value"] for tag in raw["tags"]},
             logs=[{field["key"]: field["value"] for field in log["fields"]} for log in raw["logs"]],
             log_times=[log["timestamp"] for log in raw["logs"]],
+            warnings=raw["warnings"] or [],
         )
 
 

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from tests.e2e.test_demo import demo, read_until
 from tests.jaeger import Jaeger, JaegerSpan, Trace, running_jaeger
 from tests.processes import PATIENCE, eventually
 
@@ -69,6 +71,7 @@ def shop(jaeger: Jaeger, *, exporter: str = "http", **options: str) -> Iterator[
     service = f"shop-{uuid.uuid4()}"
     if exporter == "environment":
         options |= {"OTEL_EXPORTER_OTLP_ENDPOINT": jaeger.otlp_http, "OTEL_SERVICE_NAME": service}
+        options |= {"OTEL_RESOURCE_ATTRIBUTES": "ip=127.0.0.1"}
     else:
         endpoint = jaeger.otlp_grpc if exporter == "grpc" else jaeger.otlp_http
         options |= {"SERVICE": service, "EXPORTER": exporter, "ENDPOINT": endpoint}
@@ -154,6 +157,7 @@ def test_a_request_whose_task_fails_twice_and_then_succeeds_is_one_trace(
         "span.kind": "consumer",
     }.items() <= run.tags.items()
     assert request.start + request.duration <= run.start + 1  # Jaeger counts whole microseconds
+    assert [] == [warning for span in spans for warning in span.warnings]
 
 
 def in_order(spans: Trace) -> Trace:
@@ -176,7 +180,7 @@ def test_every_kind_of_task_from_every_kind_of_route_has_the_same_shape(
     assert ("enqueue", "run") in shapes[0]
 
 
-async def post_all(url: str, paths: list[str]) -> list[str]:
+async def post_all(url: str, paths: list[str]) -> list[Any]:
     async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
         answers = await asyncio.gather(*(client.post(path) for path in paths))
     return [answer.raise_for_status().json() for answer in answers]
@@ -246,12 +250,52 @@ def test_failed_cancelled_and_interrupted_tasks_can_be_told_apart(jaeger: Jaeger
     assert ["failed"] == [status for status, run in runs.items() if "error.type" in run.tags]
 
 
+def test_a_task_that_outlives_its_process_goes_on_in_a_trace_that_links_to_the_first(
+    jaeger: Jaeger, tmp_path: Path
+) -> None:
+    stored = {"DB": str(tmp_path / "shop.db")}
+    with shop(jaeger, HANG="yes", OTEL_BSP_SCHEDULE_DELAY="50", **stored) as app:
+        task_id = app.post("/deliver")
+        eventually(lambda: "attempt 0" in {s.name for spans in app.traces() for s in spans})
+        app.wait_for(task_id, "running")
+        app.process.kill()
+        before = app.trace_of(task_id)
+    with shop(jaeger, **stored) as app:
+        app.wait_for(task_id, "success")
+        app.stop()
+    after = app.trace_of(task_id)
+
+    enqueue, run = named(before, "enqueue deliver"), named(after, "run deliver")
+    assert "run deliver" not in {span.name for span in before}  # it was open when its process died
+    assert ((enqueue.trace_id, enqueue.span_id),) == run.links
+    assert {"run deliver": None, "attempt 1": "run deliver"} == tree(after)
+    assert ("success", 2) == (run.tags["taskflow.task.status"], run.tags["taskflow.task.attempts"])
+
+
+def test_the_demo_sends_its_traces_to_jaeger(
+    jaeger: Jaeger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", jaeger.otlp_http)
+    with demo(tmp_path) as process:
+        printed = read_until(process, r"success [1-9]", r"failed [1-9]")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE)
+    jaeger.settle()
+    assert f"Traces go to {jaeger.otlp_http}" in printed
+    assert "Failed to export" not in (tmp_path / "server.log").read_text()
+    orders = [spans for spans in jaeger.traces("shop") if "POST /orders" in roots(spans)]
+    started = {span.name for spans in orders for span in spans if span.name.startswith("run ")}
+    assert {"run charge_card", "run render_invoice", "run send_email"} == started
+    assert [] == [warning for spans in orders for span in spans for warning in span.warnings]
+
+
 def test_of_ten_thousand_tasks_jaeger_has_every_span_in_its_own_trace(jaeger: Jaeger) -> None:
     with shop(jaeger) as app:
-        asyncio.run(post_all(app.url, ["/batch/100"] * 100))
+        answers = asyncio.run(post_all(app.url, ["/batch/100"] * 100))
         app.stop()
 
-    spans = [span for spans in app.traces() for span in spans]
+    traces = app.traces()
+    spans = [span for spans in traces for span in spans]
     by_id = {(span.trace_id, span.span_id): span for span in spans}
     kinds = Counter(span.name.split()[0] for span in spans)
     assert (10_000, 10_000, 100) == (kinds["run"], kinds["enqueue"], kinds["POST"])
@@ -260,13 +304,19 @@ def test_of_ten_thousand_tasks_jaeger_has_every_span_in_its_own_trace(jaeger: Ja
     }
     assert [10_000, 10_000] == [len(ids["enqueue"]), len(ids["run"] & ids["enqueue"])]
     for span in spans:
-        above = by_id.get((span.trace_id, str(span.parent_id)))
-        if span.name.startswith("enqueue"):
-            assert above is not None
+        above = by_id[span.trace_id, span.parent_id] if span.parent_id else None
+        if above is None:
+            assert "POST /batch/{size}" == span.name
+        elif span.name.startswith("enqueue"):
             assert "fastapi.endpoint" == above.name
         elif span.name.startswith("run"):
-            assert above is not None
             assert (span.name.replace("run", "enqueue", 1), task_id(span)) == (above.name, task_id(above))
+        else:
+            assert "POST /batch/{size}" == above.name  # FastAPI's own
+    assert [] == [warning for span in spans for warning in span.warnings]
+    # Each trace has the tasks that its request's answer named, and no others.
+    enqueued = [sorted(task_id(s) for s in spans if s.name.startswith("run")) for spans in traces]
+    assert sorted(sorted(answer) for answer in answers) == sorted(enqueued)
 
 
 def task_id(span: JaegerSpan) -> str:

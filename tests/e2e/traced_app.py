@@ -32,7 +32,7 @@ def exporter() -> SpanExporter:
 
 
 def own_provider() -> TracerProvider:
-    provider = TracerProvider(resource=Resource.create({"service.name": ENV["SERVICE"]}))
+    provider = TracerProvider(resource=Resource.create({"service.name": ENV["SERVICE"], "ip": "127.0.0.1"}))
     provider.add_span_processor(BatchSpanProcessor(exporter(), max_queue_size=50_000))
     return provider
 
@@ -48,6 +48,10 @@ manager = TaskManager(
     max_concurrent_tasks=LIMIT,
     max_sync_threads=LIMIT,
     shutdown_timeout=float(ENV.get("SHUTDOWN_TIMEOUT", "10")),
+    snapshot_db=ENV.get("DB"),
+    lease_timeout=1.0,
+    heartbeat_interval=0.3,
+    rescue_interval=0.3,
 )
 manager.init_app(app)
 Tasks = Annotated[ManagedBackgroundTasks, Depends(manager.get_tasks)]
@@ -101,6 +105,14 @@ async def hang() -> None:
     await asyncio.Event().wait()
 
 
+@manager.task(retries=1, persist=True, requeue_on_interrupt=True)
+async def deliver() -> None:
+    if attempt() == 0:
+        raise ConnectionError("nobody at home")
+    if "HANG" in ENV:
+        await asyncio.Event().wait()
+
+
 FUNCTIONS = {"async": charge, "def": charge_in_a_thread}
 
 
@@ -122,6 +134,11 @@ async def batch(size: int, tasks: Tasks) -> list[str]:
 @app.post("/fail")
 async def failing(tasks: Tasks) -> str:
     return tasks.add_task(fail)
+
+
+@app.post("/deliver")
+async def delivering(tasks: Tasks) -> str:
+    return tasks.add_task(deliver)
 
 
 @app.post("/hang")
