@@ -37,7 +37,7 @@ format: $(STAMP) ## Format the code and apply the safe fixes of the linter
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(STAMP) ## Measure throughput and overhead
+bench: $(STAMP) ## Measure throughput and overhead; one benchmark with ARGS=compare, for example
 	$(PY) -m tests.benchmarks.run $(ARGS)
 
 chaos: $(STAMP) ## Kill instances under load, 300 times, and account for every task; ARGS='sqlite=20 redis=5'

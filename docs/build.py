@@ -31,7 +31,14 @@ COMPLAINT = "griffe: "
 
 COPIED = frozenset({".css", ".png", ".svg"})
 LOGO = ROOT / "taskflow/admin/static/favicon.svg"
-LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".alloy": "hcl", ".sql": "sql"}
+LANGUAGES = {
+    ".alloy": "hcl",
+    ".json": "json",
+    ".py": "python",
+    ".sql": "sql",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+}
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import dashboard, http, memory, metrics, persistence, throughput, tracing
+from tests.benchmarks import dashboard, hotpath, http, memory, metrics, persistence, throughput, tracing
 from tests.benchmarks.compare import comparison
 from tests.benchmarks.table import machine
 
@@ -20,6 +20,7 @@ BENCHMARKS = {
     "dashboard": dashboard.run,
     "tracing": tracing.run,
     "persistence": persistence.run,
+    "hotpath": hotpath.run,
     "compare": comparison.run,
 }
 
