@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.compare.environment import peer_python
+from tests.benchmarks.compare.environment import interpreter
 from tests.benchmarks.http import wait_for
 from tests.processes import ROOT, free_port
 
@@ -41,5 +40,4 @@ def serving(system: str) -> Iterator[int]:
 
 
 def _command(work: str, system: str, *options: str) -> list[str | Path]:
-    python = peer_python() if system == "Peer" else sys.executable
-    return [python, "-m", "tests.benchmarks.compare.program", work, system, *options]
+    return [interpreter(system), "-m", "tests.benchmarks.compare.program", work, system, *options]

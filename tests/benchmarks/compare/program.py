@@ -91,7 +91,14 @@ def main() -> None:
     wanted = parser.parse_args()
     system = make(wanted.system, wanted.folder)
     if wanted.work == "serve":
-        uvicorn.run(system.app(), host="127.0.0.1", port=wanted.port, log_level="warning")
+        uvicorn.run(
+            system.app(),
+            host="127.0.0.1",
+            port=wanted.port,
+            log_level="warning",
+            loop="uvloop",
+            http="httptools",
+        )
         return
     measure: Callable[..., Any] = {"throughput": throughput, "memory": memory}[wanted.work]
     print(json.dumps(asyncio.run(measure(system, wanted.tasks))))
