@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
+from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from fastapi import BackgroundTasks, FastAPI
 
@@ -33,9 +33,6 @@ from taskflow.retry import Retrier
 from taskflow.shutdown import Shutdown
 from taskflow.store import TaskStore
 from taskflow.stream import EventStream
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["TaskManager"]
 

@@ -18,6 +18,7 @@ from opentelemetry.trace import StatusCode
 
 from taskflow import (
     LifecycleEvent,
+    LogEvent,
     ManagedBackgroundTasks,
     OpenTelemetryObserver,
     TaskManager,
@@ -499,3 +500,43 @@ def has_right_parent(span: ReadableSpan, spans: Mapping[int, ReadableSpan]) -> b
         return False
     task = (span.attributes or {}).get("taskflow.task.id")
     return expected != "enqueue" or task == (parent.attributes or {}).get("taskflow.task.id")
+
+
+@pytest.mark.parametrize("asynchronous", [True, False], ids=["async task", "def task"])
+async def test_events_name_the_span_that_was_current_where_they_were_made_also_to_async_observers(
+    asynchronous: bool,
+) -> None:
+    seen: list[tuple[str, str]] = []
+
+    class Late(TaskObserver):
+        async def on_lifecycle(self, event: LifecycleEvent) -> None:
+            assert event.span is not None
+            seen.append((event.status.value, event.span.span_id))
+
+        async def on_log(self, event: LogEvent) -> None:
+            assert event.span is not None
+            seen.append((event.message, event.span.span_id))
+
+    telemetry = Telemetry()
+    manager = TaskManager(loggers=[telemetry.observer(), Late()])
+
+    def work() -> None:
+        with telemetry.tracer.start_as_current_span("query"):
+            task_log("asking the database")
+
+    async def asynchronously() -> None:
+        work()
+
+    async with manager:
+        with telemetry.tracer.start_as_current_span("script"):
+            manager.enqueue(asynchronously if asynchronous else work)
+        await manager.drain()
+
+    name = "asynchronously" if asynchronous else "work"
+    spans = {span.name: f"{span_id(span):016x}" for span in telemetry.spans}
+    assert [
+        ("pending", spans["script"]),
+        ("running", spans[f"run {name}"]),
+        ("asking the database", spans["query"]),
+        ("success", spans[f"run {name}"]),
+    ] == seen
