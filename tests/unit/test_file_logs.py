@@ -6,25 +6,19 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
-
 from taskflow.models import TaskStatus
 from taskflow.observers.base import LifecycleEvent, LogEvent
 from taskflow.observers.formatting import FORMATS, OPTIONAL_KEYS
+from taskflow.spans import SpanIds
 from tests.processes import ROOT
 
 PAGE = (ROOT / "docs/file-logs.md").read_text(encoding="utf-8")
 NOON = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
-SPAN = SpanContext(
-    trace_id=0x4BF92F3577B34DA6A3CE929D0E0E4736,
-    span_id=0x00F067AA0BA902B7,
-    is_remote=False,
-    trace_flags=TraceFlags(TraceFlags.SAMPLED),
-)
 OF_THE_TASK = {
     "task_id": "0f8fad5b-d9cb-469f-a165-70867728950e",
     "func_name": "send_email",
     "tags": {"reason": "sign-up"},
+    "span": SpanIds("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", sampled=True),
 }
 
 EVENTS = [
@@ -53,12 +47,10 @@ EVENTS = [
 
 
 def lines(format: str) -> str:
-    """All events, with a span current."""
-    with use_span(NonRecordingSpan(SPAN)):
-        return "".join(
-            FORMATS[format].log(event) if isinstance(event, LogEvent) else FORMATS[format].lifecycle(event)
-            for event in EVENTS
-        )
+    return "".join(
+        FORMATS[format].log(event) if isinstance(event, LogEvent) else FORMATS[format].lifecycle(event)
+        for event in EVENTS
+    )
 
 
 def code_block(language: str) -> str:

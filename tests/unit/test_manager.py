@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,15 @@ def test_the_dependency_needs_no_thread():
 # Life
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT as Python has it, also where a shell started the tests in the background and ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 async def test_signals_are_handled_while_the_manager_runs_and_left_as_they_were():
     before = signal.getsignal(signal.SIGINT)
     async with TaskManager():
