@@ -166,6 +166,7 @@ class TaskflowMiddleware:
             request.over = True
             if request.tasks:
                 await _settle(request, raised)
+                request.tasks.clear()  # each task's context names the request: a cycle, left to the collector
 
 
 def _unavailable(reason: str) -> JSONResponse:

@@ -1,6 +1,10 @@
 """The request as its tasks see it: which belong to it, how it went, and when it is over."""
 
 import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated
 
@@ -200,3 +204,46 @@ def test_an_exception_that_a_handler_turns_into_a_redirect_cancels_the_tasks(app
         assert client.post("/", follow_redirects=False).status_code == 303
         client.portal.call(manager.drain)
     assert endings(manager) == [NOT_DISPATCHED]
+
+
+class Belongings:
+    """Something that a request has in its context, as an authentication or a session would put it there."""
+
+
+belongings: ContextVar[Belongings] = ContextVar("belongings")
+
+
+async def fail() -> None:
+    raise RuntimeError
+
+
+def note_in_a_thread() -> None: ...
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Without the garbage collector, what is in a reference cycle stays for good."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("function", [note, note_in_a_thread, fail])
+def test_nothing_of_a_request_is_left_to_the_garbage_collector(app, manager, function, caplog):
+    caplog.set_level("CRITICAL", "taskflow")  # pytest would keep the traceback
+    manager.task(retries=1)(fail)
+    kept = []
+
+    @app.post("/")
+    async def route(tasks: Annotated[ManagedBackgroundTasks, Depends(manager.get_tasks)]) -> None:
+        belongings.set(thing := Belongings())
+        kept.append(weakref.ref(thing))
+        tasks.add_task(function)
+
+    with quiet_client(app) as client:
+        client.post("/")
+        client.post("/")
+        client.portal.call(manager.drain)
+        assert [reference() for reference in kept] == [None, None]
