@@ -63,8 +63,6 @@ _LIFECYCLE_LEVELS = {
 }
 
 
-# A line is rendered later and on another thread than its event, so it is captured in
-# two halves: what must be read at once, and the function that does the rest.
 @dataclass(frozen=True, slots=True)
 class LineFormat:
     """How events become lines, each with its end of line.

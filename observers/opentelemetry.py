@@ -14,7 +14,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from taskflow.checks import check_choice, check_int
 from taskflow.exceptions import ConfigurationError
-from taskflow.models import TERMINAL, TaskStatus
+from taskflow.models import TaskStatus
 from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver
 from taskflow.observers.otel_attributes import (
     DROPPED_LOGS,
@@ -44,8 +44,8 @@ Logs = Literal["events", "records", "both", "none"]
 
 SCOPE = "taskflow"
 
-# As in `taskflow.observers.prometheus`: a member of an enum is slow to look up.
-PENDING, RETRYING = TaskStatus.PENDING, TaskStatus.RETRYING
+# As in `taskflow.observers.prometheus`: a member of an enum is slow to look up, and so is its value.
+PENDING, RUNNING, RETRYING = TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING
 SUCCESS, FAILED = TaskStatus.SUCCESS, TaskStatus.FAILED
 
 # Not the globally configured propagator: what is stored with a record must be readable after a
@@ -133,11 +133,14 @@ class OpenTelemetryObserver(TaskObserver):
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
         """Open the ``enqueue`` span, or close the spans of an attempt or a run."""
-        if event.status is PENDING:
+        status = event.status
+        if status is RUNNING:
+            return  # `bind` has done it
+        if status is PENDING:
             self._pending(event)
-        elif event.status is RETRYING:
+        elif status is RETRYING:
             self._retrying(event)
-        elif event.status in TERMINAL:
+        else:
             self._finished(event)
 
     def bind(self, event: LifecycleEvent) -> None:
@@ -300,7 +303,7 @@ def _end_attempt(task: TaskTrace, event: LifecycleEvent) -> None:
 
 
 def _end_run(run: Span, task: TaskTrace, reason: str | None) -> None:
-    outcome: Attributes = {TASK_STATUS: task.status.value}
+    outcome: Attributes = {TASK_STATUS: str(task.status)}
     if task.attempts or not task.again:  # of those in another process nothing is known
         outcome[TASK_ATTEMPTS] = task.attempts
     if reason is not None:

@@ -34,17 +34,22 @@ class ArgumentKeeper:
 
     def keep(
         self, record: TaskRecord, entry: TaskEntry, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
+    ) -> bool:
         """Encode the arguments of a task that may ever be revived; those of others stay as they are.
+
+        Returns:
+            Whether it may: see `revivable`.
 
         Raises:
             TaskArgumentError: they would not come back the same.
         """
+        revivable = self.revivable(entry)
         if self._fernet is not None:
             record.encrypted_payload = encrypt(self._fernet, entry.codec.encode(args, kwargs))
             record.args, record.kwargs = (), {}
-        elif self.revivable(entry):
+        elif revivable:
             record.payload = entry.codec.encode(args, kwargs)
+        return revivable
 
     def recall(self, record: TaskRecord, entry: TaskEntry) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments that a task was enqueued with.

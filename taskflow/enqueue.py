@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import os
-from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +11,7 @@ from taskflow.arguments import ArgumentKeeper
 from taskflow.checks import check_storable
 from taskflow.exceptions import CommitError, ConfigurationError, ManagerClosedError, PersistenceRequiredError
 from taskflow.execution import Execution, Executor
+from taskflow.ids import new_task_id
 from taskflow.journal import DurableTask, Journal
 from taskflow.models import TaskRecord, TaskStatus
 from taskflow.registry import TaskRegistry
@@ -88,8 +87,7 @@ class Enqueuer:
             record.idempotency_key = _checked_key(idempotency_key)
         if tags is not None:
             record.tags = _checked_tags(tags)
-        self._arguments.keep(record, entry, args, kwargs)
-        resumable = self._arguments.revivable(entry)
+        resumable = self._arguments.keep(record, entry, args, kwargs)
         durable = self._journal.open(record) if record.durable and self._journal is not None else None
         if (holder := self._add(record, durable, remember=resumable)) is not record:
             return holder.task_id, None
@@ -132,30 +130,6 @@ class Enqueuer:
             if durable is not None and added is not record:
                 durable.discard()
         return added
-
-
-_octets: deque[bytes] = deque()
-
-
-def new_task_id() -> str:
-    """A random UUID (version 4, RFC 9562) as text.
-
-    The system's entropy is fetched for 256 ids at once: `str` of `uuid.uuid4` takes three times as long.
-    """
-    try:
-        octets = _octets.pop()
-    except IndexError:
-        fresh = os.urandom(16 * 256)
-        octets = fresh[:16]
-        _octets.extend(fresh[start : start + 16] for start in range(16, len(fresh), 16))
-    digits = octets.hex()
-    variant = "89ab"[octets[8] & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    # A forked worker would give out the same ids as its parent and its siblings.
-    os.register_at_fork(after_in_child=_octets.clear)
 
 
 def _checked_key(key: str) -> str:

@@ -15,6 +15,7 @@ from taskflow.clock import rfc3339, utcnow
 from taskflow.exceptions import InvalidTransitionError
 from taskflow.models import TRANSITIONS, FailedAttempt, TaskRecord, TaskStatus
 from taskflow.observers.base import LifecycleEvent, LogEvent
+from taskflow.spans import current_span_ids
 from taskflow.stream import EventStream
 
 __all__ = ["Failure", "TaskStore"]
@@ -373,6 +374,8 @@ def _event(record: TaskRecord, now: datetime, failure: Failure | None = None) ->
         code_function=record.code_function,
         retry_of=record.retry_of,
         trace_context=record.trace_context,
+        # The span of an attempt is opened when this is published.
+        span=None if record.status is RUNNING else current_span_ids(),
     )
     if failure is not None:
         event.error, event.error_type = failure.error, failure.error_type

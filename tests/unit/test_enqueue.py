@@ -27,7 +27,7 @@ from taskflow import (
     TaskObserver,
     TaskStatus,
 )
-from taskflow.enqueue import new_task_id
+from taskflow.ids import new_task_id
 
 PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus
 
@@ -67,7 +67,7 @@ def test_threads_never_share_an_id():
 
 FORK = """
 import os
-from taskflow.enqueue import new_task_id
+from taskflow.ids import new_task_id
 
 new_task_id()
 reader, writer = os.pipe()
