@@ -32,9 +32,8 @@ class ManagedBackgroundTasks(BackgroundTasks):
     """
 
     def __init__(self, task_manager: TaskManager, background_tasks: BackgroundTasks | None = None) -> None:
-        super().__init__()
-        if background_tasks is not None:
-            self.tasks = background_tasks.tasks
+        # All that the base's own __init__ would do.
+        self.tasks = [] if background_tasks is None else background_tasks.tasks
         self.task_manager = task_manager
         self._run = task_manager.request_runner()
         self._promises: list[DurableTask] = []
@@ -80,15 +79,13 @@ class ManagedBackgroundTasks(BackgroundTasks):
             TaskArgumentError: arguments that must be stored cannot be.
             ConfigurationError: not a callable, or wrong tags or key.
         """
-        task_id, execution = self.task_manager.enqueuer.enqueue(
-            func, args, kwargs, idempotency_key=idempotency_key, tags=tags
-        )
+        enqueuer = self.task_manager.enqueuer
+        task_id, execution = enqueuer.enqueue(func, args, kwargs, idempotency_key=idempotency_key, tags=tags)
         request = current_request()
         if execution is not None:
             self.tasks.append(QueuedTask(execution, self._run))
             if request is not None:
                 request.add(self.task_manager, execution)
-        enqueuer = self.task_manager.enqueuer
         promise = enqueuer.promise(task_id) if execution is None else execution.durable
         if promise is not None:
             self._promises.append(promise)

@@ -19,6 +19,8 @@ from taskflow.store import TaskStore
 
 __all__ = ["Enqueuer"]
 
+PENDING = TaskStatus.PENDING
+
 
 class Enqueuer:
     """Turns a call into a record and an execution.
@@ -70,19 +72,11 @@ class Enqueuer:
         entry = self._registry.entry(func)
         if entry.config.persist and self._journal is None:
             raise PersistenceRequiredError(entry.name)
-        record = TaskRecord(
-            task_id or new_task_id(),
-            entry.name,
-            TaskStatus.PENDING,
-            args,
-            kwargs,
-            datetime.now(UTC),
-            max_retries=entry.config.retries,
-            registered=entry.registered,
-            code_function=entry.code_function,
-            retry_of=retry_of,
-            durable=entry.config.persist,
-        )
+        # Assigned rather than passed: see `taskflow.store._event`.
+        record = TaskRecord(task_id or new_task_id(), entry.name, PENDING, args, kwargs, datetime.now(UTC))
+        record.max_retries, record.durable = entry.config.retries, entry.config.persist
+        record.registered, record.code_function = entry.registered, entry.code_function
+        record.retry_of = retry_of
         if idempotency_key is not None:
             record.idempotency_key = _checked_key(idempotency_key)
         if tags is not None:
@@ -91,8 +85,8 @@ class Enqueuer:
         durable = self._journal.open(record) if record.durable and self._journal is not None else None
         if (holder := self._add(record, durable, remember=resumable)) is not record:
             return holder.task_id, None
-        execution = Execution(entry, record, args, kwargs, contextvars.copy_context(), resumable=resumable)
-        execution.durable = durable
+        execution = Execution(entry, record, args, kwargs, contextvars.copy_context())
+        execution.resumable, execution.durable = resumable, durable
         self._executor.admit(execution)
         if durable is not None:
             durable.write_ahead()  # now that it can be refused on the spot

@@ -264,13 +264,24 @@ class Executor:
         """Whether the next attempt is due only after the shutdown's deadline."""
         return self.deadline is not None and execution.retry_at > self.deadline
 
-    def _move(self, execution: Execution, status: TaskStatus, **details: Any) -> bool:
+    def _move(
+        self,
+        execution: Execution,
+        status: TaskStatus,
+        failure: Failure | None = None,
+        next_delay: float | None = None,
+        reason: str | None = None,
+    ) -> bool:
         """Make a transition; false if the task has been ended otherwise, so that this comes too late."""
+        task_id = execution.record.task_id
         try:
-            return self._store.transition(execution.record.task_id, status, **details) is not None
+            record = self._store.transition(
+                task_id, status, failure=failure, next_delay=next_delay, reason=reason
+            )
         except InvalidTransitionError:
-            logger.debug("task %s: %s came too late", execution.record.task_id, status)
+            logger.debug("task %s: %s came too late", task_id, status)
             return False
+        return record is not None
 
     # Stopping
 
