@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from taskflow.checks import check_text
+from taskflow.checks import check_token
 from taskflow.metrics.export import scrape_of
 from taskflow.metrics.exposition import encode
 from taskflow.metrics.saturation import SaturationSource
@@ -108,11 +108,11 @@ class BearerGuard:
         token: the one that is let in; ``None`` lets nobody in.
 
     Raises:
-        ConfigurationError: the token is empty.
+        ConfigurationError: the token is empty, or has spaces at its ends, which no header can have.
     """
 
     def __init__(self, token: str | None) -> None:
-        self._token = None if token is None else check_text("token", token).encode()
+        self._token = None if token is None else check_token("token", token).encode()
 
     def admits(self, request: Request) -> bool:
         """Whether the request carries the token."""

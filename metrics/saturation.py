@@ -89,8 +89,20 @@ class ObserverLevels(Protocol):
         """One entry per observer, from any thread."""
 
 
+class Named(Protocol):
+    """A registered function."""
+
+    @property
+    def name(self) -> str:
+        """What its tasks are called."""
+
+
 class SaturationSource(Protocol):
     """What a `TaskManager` offers to be read from any thread."""
+
+    @property
+    def registry(self) -> Iterable[Named]:
+        """Its functions."""
 
     @property
     def store(self) -> LiveTasks:

@@ -54,7 +54,8 @@ class LifecycleEvent:
         registered: whether the function was registered with ``@task_manager.task()``.
         code_function: ``module.qualname`` of the function.
         reason: why the task was interrupted, cancelled, requeued or rescued: ``shutdown``,
-            ``not_dispatched``, ``duplicate``, ``requeued``, ``rescued``, ``poison`` or ``user``.
+            ``not_dispatched``, ``duplicate``, ``requeued``, ``rescued``, ``poison``, ``user`` or
+            ``lease_lost`` (another instance has taken it over).
         retry_of: id of the task that this one repeats.
         trace_context: carrier that observers filled in `TaskObserver.inject` before a restart.
         span: the OpenTelemetry span that was current where the event was made: the innermost one of the

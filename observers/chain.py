@@ -57,6 +57,8 @@ class LoggerChain(TaskObserver):
 
     def __init__(self, observers: Iterable[TaskObserver] = (), *, close_timeout: float = 5.0) -> None:
         super().__init__(min_level="debug")
+        if not isinstance(observers, Iterable):
+            raise ConfigurationError("observers", observers, "must be a list of TaskObserver instances")
         self.observers = tuple(observers)
         self.close_timeout = check_seconds("close_timeout", close_timeout, above=True)
         self._feeds = tuple(_feeds(self.observers))
@@ -65,6 +67,16 @@ class LoggerChain(TaskObserver):
         self._lifecycle = _overridden(self._feeds, "on_lifecycle")
         self._log = _overridden(self._feeds, "on_log")
         self._backend = _overridden(self._feeds, "on_backend")
+
+    @property
+    def dropped(self) -> int:
+        """Events that its observers lost, all together: as much as a chain around it shows of them."""
+        return sum(stats.dropped for stats in self.stats())
+
+    @property
+    def write_errors(self) -> int:
+        """Handler calls of its observers that raised, and their failed writes."""
+        return sum(stats.errors for stats in self.stats())
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
         """Hand the event to every observer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import isfinite
@@ -28,7 +29,7 @@ from taskflow.metrics.families import Counter, Histogram
 from taskflow.metrics.instruments import Instruments
 from taskflow.metrics.persistence import PersistenceMetrics
 from taskflow.metrics.saturation import SaturationSource
-from taskflow.models import TaskStatus
+from taskflow.models import TERMINAL, TaskStatus
 from taskflow.observers.base import BackendEvent, LifecycleEvent, LogEvent, TaskObserver
 
 __all__ = ["PrometheusObserver"]
@@ -56,7 +57,7 @@ class PrometheusObserver(TaskObserver):
 
     Raises:
         ConfigurationError: the buckets are not positive and rising, or not those that the registry
-            already has.
+            already has; or it is no registry.
     """
 
     def __init__(
@@ -66,9 +67,12 @@ class PrometheusObserver(TaskObserver):
     ) -> None:
         super().__init__(min_level="debug")  # every line counts
         self.registry = REGISTRY if registry is None else registry
+        if not isinstance(self.registry, CollectorRegistry):
+            raise ConfigurationError("registry", registry, "must be a prometheus_client CollectorRegistry")
         self._export = export_of(self.registry, _check_buckets(buckets))
         self._instruments = self._export.instruments
         self._series: dict[str, TaskSeries] = {}
+        self._source: Callable[[], SaturationSource | None] = lambda: None
         self._pool_waits = Children(lambda pool: self._instruments.histogram(POOL_WAIT, pool))
 
     @property
@@ -83,9 +87,13 @@ class PrometheusObserver(TaskObserver):
             ConfigurationError: the manager has another `PrometheusObserver` on this registry.
         """
         self._export.watch(source, self)
+        self._source = weakref.ref(source)
 
     async def startup(self) -> None:
-        """Sample the lag of the running event loop, and read anyio's limiter."""
+        """Export every registered function from zero on; sample the loop's lag, and read anyio's limiter."""
+        source = self._source()
+        for entry in source.registry if source is not None else ():
+            self._task(entry.name, registered=True)
         self._export.join_loop()
 
     async def close(self) -> None:
@@ -113,7 +121,7 @@ class PrometheusObserver(TaskObserver):
         status = event.status
         if event.reason in RECOVERIES:
             series.recovered[event.reason].inc()
-        elif status is PENDING:
+        elif status is PENDING and event.reason is None:  # otherwise it is back, or given back
             series.enqueued.inc()
         if status is RUNNING:
             self._started(series, event)
@@ -209,9 +217,12 @@ class TaskSeries:
         self.attempt: Children[Histogram] = Children(
             lambda outcome: histogram(TASK_ATTEMPT_DURATION, task, outcome)
         )
-        for status in (TaskStatus.SUCCESS.value, FAILED.value):
-            # From zero on: increase() does not see the step from "no series" to 1.
-            self.finished[status]
+        # From zero on: increase() does not see the step from "no series" to 1.
+        for status in TaskStatus:
+            if status in TERMINAL:
+                self.finished[status.value]
+        for reason in sorted(RECOVERIES):
+            self.recovered[reason]
 
 
 def _exemplar(event: LifecycleEvent) -> dict[str, str] | None:
@@ -221,9 +232,12 @@ def _exemplar(event: LifecycleEvent) -> dict[str, str] | None:
 
 
 def _check_buckets(buckets: Sequence[float]) -> tuple[float, ...]:
-    bounds = tuple(float(bound) for bound in buckets)
+    allowed = "must be positive, finite seconds, each above the one before; +Inf is added"
+    try:
+        bounds = tuple(float(bound) for bound in buckets)
+    except (TypeError, ValueError):
+        raise ConfigurationError("buckets", buckets, allowed) from None
     finite = all(isfinite(bound) and bound > 0 for bound in bounds)
     if not bounds or not finite or any(low >= high for low, high in pairwise(bounds)):
-        allowed = "must be positive, finite seconds, each above the one before; +Inf is added"
         raise ConfigurationError("buckets", bounds, allowed)
     return bounds

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 def check_choice(parameter: str, value: T, choices: Collection[T]) -> T:
     """Return ``value`` if it is one of ``choices``."""
-    if value not in choices:
+    if value not in tuple(choices):  # a tuple: not everything can be looked up in a dict
         raise ConfigurationError(parameter, value, "must be one of " + ", ".join(map(repr, choices)))
     return value
 
@@ -58,6 +58,14 @@ def check_text(parameter: str, value: str) -> str:
     """Return ``value`` if it is text with something in it."""
     if not isinstance(value, str) or not value.strip():
         raise ConfigurationError(parameter, value, "must be text that is not empty")
+    return value
+
+
+def check_token(parameter: str, value: str) -> str:
+    """Return ``value`` if it is text that a header can carry as it is: spaces at its ends do not arrive."""
+    if check_text(parameter, value) != value.strip():
+        # A secret, so not shown; mostly a file's content with its last line feed.
+        raise ConfigurationError(parameter, "…", "must not begin or end with white space")
     return value
 
 

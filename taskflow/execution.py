@@ -222,9 +222,10 @@ class Executor:
             return False
         enter_task(record, self._store)
         try:
-            return self._store.transition(record.task_id, RUNNING, slot=(pool, waited)) is not None
+            moved = self._store.transition(record.task_id, RUNNING, slot=(pool, waited), only=record)
         except InvalidTransitionError:
             return False
+        return moved is not None
 
     def _failed(self, execution: Execution, exc: BaseException) -> None:
         if execution.stop is not None:  # its answer to being stopped
@@ -272,16 +273,18 @@ class Executor:
         next_delay: float | None = None,
         reason: str | None = None,
     ) -> bool:
-        """Make a transition; false if the task has been ended otherwise, so that this comes too late."""
-        task_id = execution.record.task_id
+        """Make a transition; false if it comes too late: the task has ended otherwise, or has been taken up
+        again, after a shutdown that did not wait for this.
+        """
+        record = execution.record
         try:
-            record = self._store.transition(
-                task_id, status, failure=failure, next_delay=next_delay, reason=reason
+            moved = self._store.transition(
+                record.task_id, status, failure=failure, next_delay=next_delay, reason=reason, only=record
             )
         except InvalidTransitionError:
-            logger.debug("task %s: %s came too late", task_id, status)
+            logger.debug("task %s: %s came too late", record.task_id, status)
             return False
-        return record is not None
+        return moved is not None
 
     # Stopping
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from taskflow.backend import Change, Outcome, SnapshotBackend
@@ -79,24 +79,32 @@ class Instance:
         """
         await self.vitals.measure("release", self.backend.release(self.token))
 
-    async def keep(self) -> None:
-        """Send heartbeats until cancelled; one that failed is tried again sooner."""
+    async def keep(self, on_new_lease: Callable[[], Awaitable[None]]) -> None:
+        """Send heartbeats until cancelled; one that failed is tried again sooner.
+
+        Args:
+            on_new_lease: called when the lease had run out and a new one was taken.
+        """
         pause = self._heartbeat
         while True:
             await asyncio.sleep(pause)
             try:
-                await self._beat()
+                if not await self._beat():
+                    await on_new_lease()
             except BackendError:  # logged
                 pause = min(self._heartbeat, FIRST_PAUSE if pause == self._heartbeat else 2 * pause)
             else:
                 pause = self._heartbeat
 
-    async def _beat(self) -> None:
-        if not await self.vitals.measure("renew", self.backend.renew(self.token, self._timeout)):
-            # A new token: others may have taken over rows, and may leave them to us again.
-            await self.acquire(previous=self.token)
-            # Not before: where no lease can be had, each heartbeat comes to this.
-            logger.warning("the lease had run out before its heartbeat came; a new one was taken")
+    async def _beat(self) -> bool:
+        """Renew the lease; false if it had run out, and there is a new one now."""
+        if await self.vitals.measure("renew", self.backend.renew(self.token, self._timeout)):
+            return True
+        # A new token: others may have taken over rows, and may leave them to us again.
+        await self.acquire(previous=self.token)
+        # Not before: where no lease can be had, each heartbeat comes to this.
+        logger.warning("the lease had run out before its heartbeat came; a new one was taken")
+        return False
 
 
 def new_token() -> str:

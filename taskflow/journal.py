@@ -29,6 +29,9 @@ logger = logging.getLogger("taskflow")
 GROUP: Final = 500
 """The most changes of one commit."""
 
+PART: Final = 250
+"""Rows that are made at once: about four milliseconds of the event loop."""
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds until a backend that failed is tried again; each time twice as long."""
 
@@ -213,6 +216,14 @@ class Journal:
         if task is not None:
             self._put(task, released=True)
         return task is not None
+
+    async def confirm(self) -> None:
+        """Store again in which state every task is: what others took over meanwhile turns out to be lost."""
+        for number, task in enumerate(list(self._tasks.values())):
+            if task.status is not None and not task.queued and not task.lost:
+                self._put(task)
+            if number % PART == PART - 1:
+                await asyncio.sleep(0)
 
     def _put(self, task: DurableTask, *, released: bool = False) -> None:
         row = to_row(task.record, RELEASED)

@@ -155,7 +155,13 @@ class TaskManager:
         self.enqueuer = Enqueuer(self.registry, self.store, self.executor, arguments, journal)
         self.history = History(self.store, backend, self._scheduler, merged_list_ttl)
         self._retrier = Retrier(
-            self.registry, self.store, self.history, arguments, self.enqueuer, self.dispatcher
+            self.registry,
+            self.store,
+            self.history,
+            arguments,
+            self.enqueuer,
+            self.dispatcher,
+            None if kept is None else kept.reserve,
         )
 
         self._shutdown = Shutdown(self.executor, self.dispatcher, self.enqueuer, timeout)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from taskflow.arguments import ArgumentKeeper
-from taskflow.backend import SnapshotBackend
+from taskflow.backend import Change, SnapshotBackend
 from taskflow.checks import check_int, check_seconds
 from taskflow.claims import Claims
 from taskflow.dispatch import Dispatcher
@@ -22,6 +22,7 @@ from taskflow.models import TaskRecord, TaskStatus
 from taskflow.observers.base import LifecycleEvent
 from taskflow.recovery import Recovery
 from taskflow.registry import TaskRegistry
+from taskflow.rows import to_row
 from taskflow.snapshot import SnapshotScheduler
 from taskflow.store import TaskStore
 from taskflow.stream import Event, EventStream
@@ -155,7 +156,7 @@ class Persistence:
         await self._begin()
 
     async def _begin(self) -> None:
-        for loop in (self._instance.keep(), self.scheduler.run()):
+        for loop in (self._instance.keep(self.journal.confirm), self.scheduler.run()):
             self._spawn(loop)
         with contextlib.suppress(BackendError):  # logged; the loop tries again
             await self._recovery.begin()
@@ -210,6 +211,17 @@ class Persistence:
             logger.error("the backend did not take everything at shutdown: %s", error)  # noqa: TRY400
         except TimeoutError:
             logger.error("the backend did not answer in time at shutdown")  # noqa: TRY400
+
+    async def reserve(self, record: TaskRecord) -> bool:
+        """Store a record that is about to be made, unless its id is taken: whether it is ours to make.
+
+        Raises:
+            BackendError: the backend cannot be asked.
+        """
+        if not self._connected:
+            return True
+        (outcome,) = await self._instance.commit(lambda token: [Change(to_row(record, token))])
+        return outcome.applied
 
     # What the engine and the journal tell
 

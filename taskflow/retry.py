@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 from taskflow.arguments import ArgumentKeeper
 from taskflow.dispatch import Dispatcher
@@ -11,7 +12,7 @@ from taskflow.enqueue import Enqueuer
 from taskflow.exceptions import FunctionNotRegisteredError, TaskNotFoundError, TaskNotRetryableError
 from taskflow.history import History
 from taskflow.models import TaskRecord, TaskStatus
-from taskflow.registry import TaskRegistry
+from taskflow.registry import TaskEntry, TaskRegistry
 from taskflow.store import TaskStore
 
 __all__ = ["Retrier", "retry_id"]
@@ -28,7 +29,12 @@ def retry_id(task_id: str) -> str:
 
 
 class Retrier:
-    """Enqueues a task again: a new record, linked to the old one by ``retry_of``."""
+    """Enqueues a task again: a new record, linked to the old one by ``retry_of``.
+
+    Args:
+        reserve: stores that the record of a task without ``persist=True`` is about to be made; false if
+            another instance has made it. ``None`` without a backend.
+    """
 
     def __init__(
         self,
@@ -38,6 +44,7 @@ class Retrier:
         arguments: ArgumentKeeper,
         enqueuer: Enqueuer,
         dispatcher: Dispatcher,
+        reserve: Callable[[TaskRecord], Awaitable[bool]] | None = None,
     ) -> None:
         self._registry = registry
         self._store = store
@@ -45,9 +52,13 @@ class Retrier:
         self._arguments = arguments
         self._enqueuer = enqueuer
         self._dispatcher = dispatcher
+        self._reserve = reserve
 
     async def retry(self, task_id: str) -> TaskRecord:
         """Enqueue the task again, unless that was done before, and return the record of the new one.
+
+        A retry that ended before it began, because it could not be stored or was cancelled, is itself
+        enqueued again.
 
         Raises:
             TaskNotFoundError: no task has this id.
@@ -64,14 +75,32 @@ class Retrier:
         if record.status not in RETRYABLE:
             raise TaskNotRetryableError(task_id, record.status)
         again = await self._history.get(retry_id(task_id))
-        # The store last: from here on nobody else gets a turn.
-        return again or self._store.get(retry_id(task_id)) or self._enqueue(record)
+        if again is None:
+            return await self._enqueue(record)
+        return await self.retry(again.task_id) if _came_to_nothing(again) else again
 
-    def _enqueue(self, record: TaskRecord) -> TaskRecord:
+    async def _enqueue(self, record: TaskRecord) -> TaskRecord:
         entry = self._registry.named(record.func_name)
         if entry is None:
             raise FunctionNotRegisteredError(record.task_id, record.func_name)
         args, kwargs = self._arguments.recall(record, entry)
+        new_id = retry_id(record.task_id)
+        # What is durable is written ahead, and refused if another instance was quicker.
+        if self._reserve is not None and not entry.config.persist:
+            if (holder := self._holder(record)) is not None:
+                return holder
+            if not await self._reserve(_draft(record, new_id, args, kwargs)):
+                return await self._history.get(new_id) or await self.retry(record.task_id)
+        # The store last: from here on nobody else gets a turn.
+        return self._store.get(new_id) or self._run(record, entry, args, kwargs)
+
+    def _holder(self, record: TaskRecord) -> TaskRecord | None:
+        key = record.idempotency_key
+        return None if key is None else self._store.find_by_idempotency_key(key)
+
+    def _run(
+        self, record: TaskRecord, entry: TaskEntry, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> TaskRecord:
         new_id, execution = self._enqueuer.enqueue(
             entry.func,
             args,
@@ -86,3 +115,24 @@ class Retrier:
         added = self._store.get(new_id)
         assert added is not None  # a moment ago
         return added
+
+
+def _came_to_nothing(again: TaskRecord) -> bool:
+    """Whether a retry ended before it began, and not because another task has its idempotency key."""
+    return again.status in RETRYABLE and again.start_time is None and again.duplicate_of is None
+
+
+def _draft(record: TaskRecord, new_id: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskRecord:
+    """What others see of a retry until its own record is saved."""
+    return TaskRecord(
+        new_id,
+        record.func_name,
+        args=args,
+        kwargs=kwargs,
+        retry_of=record.task_id,
+        tags=record.tags,
+        payload=record.payload,
+        encrypted_payload=record.encrypted_payload,
+        registered=True,
+        code_function=record.code_function,
+    )

@@ -56,6 +56,7 @@ class SnapshotScheduler:
         self.retention_days = retention_days
         self._instance = instance
         self._changed: dict[str, TaskRecord] = {}
+        self._saving: dict[str, TaskRecord] = {}
         self._lock = threading.Lock()
         self._flushing = asyncio.Lock()
         self._early = asyncio.Event()
@@ -86,9 +87,9 @@ class SnapshotScheduler:
             loop.call_soon_threadsafe(self._early.set)
 
     def unsaved(self) -> Iterable[TaskRecord]:
-        """The records that have changed since they were saved."""
+        """The records that have changed since they were saved, those that are being saved among them."""
         with self._lock:
-            return list(self._changed.values())
+            return list((self._saving | self._changed).values())
 
     async def flush(self) -> None:
         """Save what has changed.
@@ -109,8 +110,9 @@ class SnapshotScheduler:
             try:
                 await self.save(part)
             except BaseException:
-                self._put_back(part)
+                self._put_back()
                 raise
+            self._saving = {}
 
     async def save(self, records: Iterable[TaskRecord], *, released: bool = False) -> None:
         """Save some records now; ``released`` for anybody to take over.
@@ -124,11 +126,14 @@ class SnapshotScheduler:
 
     def _take(self, count: int) -> list[TaskRecord]:
         with self._lock:
-            return [self._changed.pop(task_id) for task_id in list(islice(self._changed, count))]
+            self._saving = {
+                task_id: self._changed.pop(task_id) for task_id in list(islice(self._changed, count))
+            }
+            return list(self._saving.values())
 
-    def _put_back(self, records: list[TaskRecord]) -> None:
+    def _put_back(self) -> None:
         with self._lock:
-            self._changed = {record.task_id: record for record in records} | self._changed
+            self._changed, self._saving = self._saving | self._changed, {}
 
     async def run(self) -> None:
         """Flush and prune until cancelled."""

@@ -184,6 +184,7 @@ class TaskStore:
         slot: tuple[str, float] | None = None,
         reason: str | None = None,
         unless: TaskStatus | None = None,
+        only: TaskRecord | None = None,
     ) -> TaskRecord | None:
         """Move a record along an arrow of `TaskStatus` and emit the event; ``None`` for an unknown id.
 
@@ -195,13 +196,14 @@ class TaskStore:
             slot: name of the pool that holds the attempt, and the seconds waited for it; for RUNNING.
             reason: why it was interrupted, cancelled, requeued or rescued.
             unless: a state to leave alone, although there is an arrow from it.
+            only: the record that it must be: a later one with its id counts as unknown.
 
         Raises:
             InvalidTransitionError: there is no such arrow; nothing was changed.
         """
         with self._lock:
             record = self._records.get(task_id)
-            if record is None:
+            if record is None or (only is not None and record is not only):
                 return None
             left, since = record.status, record.state_clock
             if status not in TRANSITIONS[left] or left is unless:
@@ -274,6 +276,8 @@ class TaskStore:
             record.error = record.error_type = record.stacktrace = None
         if record.started_clock is not None:
             record.elapsed = clock - record.started_clock
+        elif record.start_time is not None:  # in another process: only the wall clock knows
+            record.elapsed = max(0.0, (now - record.start_time).total_seconds())
         self._finished.append(record.task_id)
         if record.idempotency_key is not None and record.status is not SUCCESS:
             self._release_key(record)
@@ -303,6 +307,8 @@ class TaskStore:
     def update(self, task_id: str, **fields: Any) -> TaskRecord | None:
         """Set fields of a record; ``status`` goes through `transition`. ``None`` for an unknown id.
 
+        Without a status no event is made, and so a backend is told only with the record's next one.
+
         Raises:
             TypeError: `TaskRecord` has no such field.
             InvalidTransitionError: the status cannot follow the present one; nothing was changed.
@@ -328,7 +334,8 @@ class TaskStore:
     def append_log(self, task_id: str, line: str) -> None:
         """Keep a log line on the record, up to 1,000 lines or 64 KiB; an unknown id is ignored.
 
-        A line may come after its task's end, and after the record was evicted.
+        No event is made: `log` does both. A line may come after its task's end, and after the record
+        was evicted.
         """
         record = self._records.get(task_id)
         if record is None:

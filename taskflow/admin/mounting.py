@@ -14,7 +14,7 @@ from taskflow.admin.guard import same_origin
 from taskflow.admin.login import Login
 from taskflow.admin.options import check_path, refuse_taken
 from taskflow.admin.schemas import error_answers
-from taskflow.checks import check_text
+from taskflow.checks import check_token
 from taskflow.exceptions import ConfigurationError
 from taskflow.manager import TaskManager
 
@@ -69,7 +69,7 @@ class Metrics:
         require_token: whether nobody gets in without one.
 
     Raises:
-        ConfigurationError: the path is malformed, or the token is empty.
+        ConfigurationError: the path is malformed, or the token is empty or has spaces at its ends.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Metrics:
     ) -> None:
         self._manager = task_manager
         self._path = check_path("metrics_path", path)
-        self._token = None if token is None else check_text("metrics_token", token)
+        self._token = None if token is None else check_token("metrics_token", token)
         self._require_token = require_token
 
     def refuse_conflicts(self, app: FastAPI, admin_path: str) -> None:

@@ -251,8 +251,14 @@ class Connections:
     async def close(self) -> None:
         """Return when what was begun has ended, and the connections are closed."""
         threads, self._threads = self._threads, None
-        if threads is not None:
-            await asyncio.to_thread(self._end, threads)
+        if threads is None:
+            return
+        # Not asyncio's own threads: at a shutdown, sync tasks may still hold all of them.
+        ending = ThreadPoolExecutor(1, thread_name_prefix="taskflow-sqlite-end")
+        try:
+            await asyncio.get_running_loop().run_in_executor(ending, self._end, threads)
+        finally:
+            ending.shutdown(wait=False)
 
     def _use(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:

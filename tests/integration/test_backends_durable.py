@@ -202,6 +202,17 @@ async def test_a_row_of_the_history_is_taken_over_like_a_durable_one(backend: Sn
     assert mine == await backend.get("a")
 
 
+async def test_a_row_of_the_history_can_be_inserted_under_the_condition_that_nobody_has(
+    backend: SnapshotBackend,
+):
+    mine, other = row("a", owner="here", durable=False), row("a", owner="there", durable=False)
+    assert [APPLIED] == await backend.commit(inserts(mine))
+    assert [held_by("a")] == await backend.commit(inserts(other))
+    ended = row("a", SUCCESS, durable=False, tags={"k": "v"}, payload=b"[1]")
+    await backend.save([ended])
+    assert ended == await backend.get("a")
+
+
 # commit: several at once
 
 

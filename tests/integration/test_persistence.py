@@ -4,6 +4,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
@@ -37,6 +38,8 @@ from taskflow import (
 )
 from taskflow.backends import MemoryBackend
 from taskflow.query import TaskQuery
+from taskflow.retry import _draft, retry_id
+from taskflow.rows import RELEASED
 from tests.faulty import FaultyBackend
 from tests.processes import PATIENCE
 
@@ -359,6 +362,30 @@ async def test_what_an_instance_does_after_its_lease_ran_out_does_not_count():
         assert row is not None
         assert TaskStatus.RUNNING is row.status
 
+        other.go.set()
+        assert TaskStatus.SUCCESS is (await ends(other, task_id)).status
+
+
+async def test_an_instance_that_wakes_up_cancels_what_others_have_taken_over():
+    backend = MemoryBackend()
+    late, other = Instance(backend, heartbeat_interval=0.05, lease_timeout=60), Instance(backend)
+    async with late, other:
+        work = late.task(persist=True, requeue_on_interrupt=True)
+        kept = late.manager.enqueue(late.task(name="kept", persist=True))
+        other.task(persist=True, requeue_on_interrupt=True)
+        task_id = late.manager.enqueue(work)
+        await until(lambda: len(late.ran) == 2)
+
+        taken = backend._rows[task_id]
+        assert late.manager._persistence is not None
+        backend._rows[task_id] = replace(taken, owner=RELEASED, status=TaskStatus.PENDING)
+        await until(lambda: other.ran)
+        backend._leases[late.manager._persistence._instance.token] = 0.0  # its heartbeat did not come in time
+        await until(lambda: late.story(task_id)[-1] == ("interrupted", "lease_lost"))
+        await until(lambda: task_id not in late.manager.executor.executions)
+
+        late.go.set()
+        assert TaskStatus.SUCCESS is (await ends(late, kept)).status
         other.go.set()
         assert TaskStatus.SUCCESS is (await ends(other, task_id)).status
 
@@ -977,6 +1004,29 @@ async def test_a_record_that_left_the_memory_before_it_was_saved_is_still_found_
     assert set(ids) == set(backend._rows)
 
 
+async def test_a_record_that_left_the_memory_is_found_also_while_it_is_being_saved():
+    class SlowBackend(MemoryBackend):
+        async def save(self, rows: Any) -> None:
+            saving.set()
+            await go.wait()
+            await super().save(rows)
+
+    saving, go = asyncio.Event(), asyncio.Event()
+    async with Instance(SlowBackend(), max_history=1) as instance:
+        instance.go.set()
+        work = instance.task()
+        ids = [instance.manager.enqueue(work, n) for n in range(3)]
+        await instance.manager.drain()
+        assert instance.manager._scheduler is not None
+        flushing = asyncio.create_task(instance.manager._scheduler.flush())
+        await saving.wait()
+        found = [await instance.manager.history.get(task_id) for task_id in ids]
+        assert ids == [record.task_id for record in found if record is not None]
+        go.set()
+        await flushing
+        assert [] == list(instance.manager._scheduler.unsaved())
+
+
 async def test_the_listing_has_each_task_once_across_memory_and_backend_and_instances():
     backend = MemoryBackend()
     async with (
@@ -1109,6 +1159,156 @@ async def test_a_task_of_an_earlier_process_is_retried_with_its_own_arguments():
     assert new is twice
     assert (old, {"a": "b"}, TaskStatus.SUCCESS) == (record.retry_of, record.tags, record.status)
     assert [Decimal("2.50")] == second.ran
+
+
+@pytest.mark.parametrize("persist", [False, True])
+async def test_a_retry_on_two_instances_runs_once(persist: bool):
+    backend = MemoryBackend()
+
+    def function(instance: Instance) -> Any:
+        @instance.manager.task(persist=persist, name="fails")
+        async def fails(value: int) -> None:
+            ran.append(value)
+            if len(ran) == 1:
+                raise ValueError("no")
+
+        return fails
+
+    ran: list[int] = []
+    async with (
+        Instance(backend, requeue_pending=True) as one,
+        Instance(backend, requeue_pending=True) as other,
+    ):
+        old = one.manager.enqueue(function(one), 5)
+        function(other)
+        await ends(one, old)
+        assert one.manager._scheduler is not None
+        await one.manager._scheduler.flush()
+        managers = [one.manager, other.manager, one.manager]
+        new = [await manager.retry(old) for manager in managers]
+        await ends(one, new[0].task_id)
+        await other.manager.drain()
+
+        assert 1 == len({record.task_id for record in new})
+        assert [5, 5] == ran
+
+
+async def test_a_retry_that_is_clicked_on_two_instances_at_once_runs_once():
+    backend = FaultyBackend()
+
+    def function(instance: Instance) -> Any:
+        @instance.manager.task(name="fails")
+        async def fails() -> None:
+            ran.append(instance)
+            if len(ran) == 1:
+                raise ValueError("no")
+
+        return fails
+
+    ran: list[Instance] = []
+    async with Instance(backend) as one, Instance(backend) as other:
+        old = one.manager.enqueue(function(one))
+        function(other)
+        await ends(one, old)
+        assert one.manager._scheduler is not None
+        await one.manager._scheduler.flush()
+        backend.gate.clear()  # both have seen that nobody has retried it
+        before = backend.calls["commit"]
+        clicks = [asyncio.create_task(instance.manager.retry(old)) for instance in (one, other, one)]
+        await until(lambda: backend.calls["commit"] >= before + 2)
+        backend.gate.set()
+        new = await asyncio.gather(*clicks)
+        await one.manager.drain()
+        await other.manager.drain()
+
+    assert 1 == len({record.task_id for record in new})
+    assert 2 == len(ran)
+
+
+async def test_a_retry_that_could_not_be_stored_can_be_made_when_there_is_room_again():
+    backend = FaultyBackend()
+    async with Instance(backend) as instance:
+
+        @instance.manager.task(persist=True)
+        async def fails() -> None:
+            instance.ran.append(1)
+            if len(instance.ran) == 1:
+                raise ValueError("no")
+
+        old = instance.manager.enqueue(fails)
+        await ends(instance, old)
+        backend.full = True
+        refused = await instance.manager.retry(old)
+        with pytest.raises(CommitError):
+            await instance.manager.committed(refused.task_id)
+        backend.full = False
+
+        async def stored_again() -> bool:
+            new = await instance.manager.retry(old)
+            await instance.manager.drain()
+            return new.status is TaskStatus.SUCCESS
+
+        await until(stored_again)
+        again = await instance.manager.retry(old)
+        assert [1, 1] == instance.ran
+        assert TaskStatus.SUCCESS is again.status
+
+
+async def test_a_retry_that_was_cancelled_before_it_began_can_be_made_again():
+    async with Instance(MemoryBackend(), max_concurrent_tasks=1) as instance:
+
+        @instance.manager.task()
+        async def fails() -> None:
+            instance.ran.append(1)
+            if len(instance.ran) == 1:
+                raise ValueError("no")
+
+        old = instance.manager.enqueue(fails)
+        await instance.manager.drain()
+        busy = instance.manager.enqueue(instance.task(name="busy"))
+        await until(lambda: instance.manager.store.get(busy).status is TaskStatus.RUNNING)
+        cancelled = await instance.manager.retry(old)
+        instance.manager.cancel(cancelled.task_id)
+        again, twice = await instance.manager.retry(old), await instance.manager.retry(old)
+        instance.go.set()
+        await instance.manager.drain()
+
+        assert again is twice
+        assert (cancelled.task_id, TaskStatus.SUCCESS) == (again.retry_of, again.status)
+
+
+async def test_a_retry_of_an_instance_that_died_before_it_was_saved_is_interrupted_and_can_be_made_again():
+    backend = MemoryBackend()
+
+    def function(instance: Instance) -> Any:
+        @instance.manager.task(name="fails")
+        async def fails(value: int = 0) -> None:
+            instance.ran.append(value)
+            if instance is not alive or not instance.go.is_set():
+                raise ValueError("no")
+
+        return fails
+
+    dead, alive = Instance(backend, requeue_pending=True), Instance(backend, requeue_pending=True)
+    async with dead, alive:
+        old = dead.manager.enqueue(function(dead), 5)
+        await ends(dead, old)
+        assert dead.manager._scheduler is not None
+        await dead.manager._scheduler.flush()
+        assert dead.manager._persistence is not None
+        function(alive)
+        alive.go.set()
+        record = dead.manager.store.get(old)
+        assert record is not None
+        draft = _draft(record, retry_id(old), (5,), {})
+        assert await dead.manager._persistence.reserve(draft)
+        await dead.die()
+        left = await ends(alive, retry_id(old))
+        assert (TaskStatus.INTERRUPTED, old) == (left.status, left.retry_of)
+
+        again = await alive.manager.retry(old)
+        await alive.manager.drain()
+        assert ([5], TaskStatus.SUCCESS) == (alive.ran, again.status)
 
 
 async def test_a_task_whose_arguments_were_not_kept_is_not_called_without_them():

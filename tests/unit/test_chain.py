@@ -519,3 +519,24 @@ def test_an_observer_is_introduced_to_its_manager():
     manager = TaskManager(loggers=[LoggerChain([watching])])
 
     assert manager is watching.source
+
+
+async def test_a_chain_in_a_chain_shows_the_errors_of_its_observers():
+    chain = LoggerChain([LoggerChain([Broken(), InMemoryLogger()])])
+    chain.on_lifecycle(lifecycle())
+    chain.on_log(line())
+    assert [ObserverStats("LoggerChain", errors=2, dropped=0, queue_size=0)] == chain.stats()
+
+
+async def test_a_chain_in_a_chain_shows_what_its_observers_lost(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(AsyncKeeper, "queue_limit", 1)
+    chain = LoggerChain([LoggerChain([AsyncKeeper(gate=asyncio.Event())])])
+    for _ in range(3):
+        chain.on_lifecycle(lifecycle())
+    assert [2] == [stats.dropped for stats in chain.stats()]
+
+
+@pytest.mark.parametrize("observers", [5, None])
+def test_what_is_no_list_of_observers_is_refused(observers: Any):
+    with pytest.raises(ConfigurationError, match="observers="):
+        LoggerChain(observers)

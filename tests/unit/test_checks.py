@@ -12,6 +12,7 @@ from taskflow.checks import (
     check_optional_int,
     check_seconds,
     check_text,
+    check_token,
 )
 
 
@@ -28,6 +29,20 @@ def test_right_values_are_returned_as_they_are():
     ]
 
     assert ["a", 3, None, 1, 0.5, 0, False, " a "] == values
+
+
+def test_a_choice_may_be_anything_also_where_the_choices_are_the_keys_of_a_dict():
+    with pytest.raises(ConfigurationError, match=r"^format=\[\]: must be one of 'text'$"):
+        check_choice("format", [], {"text": 1})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["s3cret\n", " s3cret", "s3cret\t"])
+def test_a_token_with_white_space_at_its_ends_is_refused_without_being_shown(value: str):
+    with pytest.raises(
+        ConfigurationError, match=r"^token=.*must not begin or end with white space$"
+    ) as caught:
+        check_token("token", value)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_choice_names_what_there_is_to_choose_from():

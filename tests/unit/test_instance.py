@@ -108,6 +108,8 @@ async def test_a_heartbeat_that_failed_is_tried_again_sooner_and_less_and_less_o
 ):
     pauses: list[float] = []
 
+    async def confirmed() -> None: ...
+
     async def sleep(seconds: float) -> None:
         backend.down = 2 <= len(pauses) < 7
         pauses.append(seconds)
@@ -116,5 +118,5 @@ async def test_a_heartbeat_that_failed_is_tried_again_sooner_and_less_and_less_o
 
     monkeypatch.setattr("taskflow.instance.asyncio", SimpleNamespace(sleep=sleep, Lock=asyncio.Lock))
     with pytest.raises(asyncio.CancelledError):
-        await instance.keep()
+        await instance.keep(confirmed)
     assert [10, 10, 10, 1, 2, 4, 8, 10, 10] == pauses

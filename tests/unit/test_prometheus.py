@@ -106,10 +106,30 @@ def test_a_task_that_never_started_has_no_duration():
     assert series_of(registry, "taskflow_task_attempt_duration_seconds_count") == []
 
 
-def test_success_and_failure_are_exported_as_zero_before_the_first_end():
+def test_ends_and_recoveries_are_exported_as_zero_before_the_first_one():
     registry = observed(event("pending"))
     statuses = [series["status"] for series in series_of(registry, "taskflow_tasks_finished_total")]
-    assert statuses == ["success", "failed"]
+    assert statuses == ["success", "failed", "interrupted", "cancelled"]
+    reasons = [series["reason"] for series in series_of(registry, "taskflow_tasks_recovered_total")]
+    assert reasons == ["poison", "requeued", "rescued"]
+
+
+async def test_a_registered_function_is_exported_from_zero_on_before_its_first_task():
+    registry = CollectorRegistry()
+    manager = TaskManager(loggers=[PrometheusObserver(registry)], handle_signals=False)
+
+    @manager.task(name="send")
+    async def send(): ...
+
+    async with manager:
+        assert registry.get_sample_value("taskflow_tasks_enqueued_total", {"task": "send"}) == 0
+        labels = {"task": "send", "reason": "rescued"}
+        assert registry.get_sample_value("taskflow_tasks_recovered_total", labels) == 0
+
+
+def test_a_task_that_a_shutdown_gives_back_is_not_another_one():
+    registry = observed(event("pending"), event("running"), event("pending", reason="shutdown"))
+    assert registry.get_sample_value("taskflow_tasks_enqueued_total", {"task": "send"}) == 1
 
 
 def test_every_failed_attempt_counts_as_an_error_the_retried_ones_too():
@@ -184,10 +204,17 @@ def test_a_value_on_a_bound_belongs_to_the_bucket_of_that_bound():
     assert counts == [1, 2, 3]
 
 
-@pytest.mark.parametrize("buckets", [(), (0, 1), (2, 1), (1, 1), (1, float("inf")), (float("nan"),)])
+@pytest.mark.parametrize(
+    "buckets", [(), (0, 1), (2, 1), (1, 1), (1, float("inf")), (float("nan"),), ("a",), None, 5]
+)
 def test_buckets_that_cannot_be_are_refused(buckets):
     with pytest.raises(ConfigurationError, match="buckets="):
         PrometheusObserver(CollectorRegistry(), buckets=buckets)
+
+
+def test_what_is_no_registry_is_refused():
+    with pytest.raises(ConfigurationError, match="registry='metrics'"):
+        PrometheusObserver("metrics")  # type: ignore[arg-type]
 
 
 # Bounded labels

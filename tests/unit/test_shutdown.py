@@ -15,6 +15,7 @@ from taskflow import (
     TaskStatus,
     task_log,
 )
+from taskflow.backends import MemoryBackend
 
 PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus
 
@@ -135,6 +136,33 @@ async def test_a_sync_function_that_does_not_return_is_interrupted_and_its_late_
     assert [PENDING, RUNNING, INTERRUPTED] == path(seen, running)
     assert [PENDING, INTERRUPTED] == path(seen, waiting[0])
     assert (1, 0) == (still_counted, threads.waiting)
+
+
+async def test_a_late_result_is_discarded_also_where_the_task_runs_again_by_then():
+    backend = MemoryBackend()
+    manager = TaskManager(
+        snapshot_backend=backend, shutdown_timeout=0.01, max_sync_threads=2, handle_signals=False
+    )
+    gates, began, returned = [threading.Event(), threading.Event()], [], []
+
+    @manager.task(persist=True, requeue_on_interrupt=True)
+    def work():
+        began.append(gate := gates[len(began)])
+        gate.wait()
+        returned.append(gate)
+
+    async with manager:
+        task_id = manager.enqueue(work)
+        await until(lambda: len(began) == 1)
+    async with manager:
+        await until(lambda: len(began) == 2)
+        gates[0].set()
+        await until(lambda: manager.pools[1].in_use == 1)
+        record = manager.store.get(task_id)
+        assert (gates[:1], RUNNING) == (returned, record and record.status)
+        gates[1].set()
+        await manager.drain()
+        assert (gates, SUCCESS) == (returned, record and record.status)
 
 
 async def test_an_async_function_that_refuses_to_stop_is_interrupted_over_its_head(

@@ -5,11 +5,14 @@ What it answers is tested with the other backends, in `tests/integration`.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -251,3 +254,18 @@ async def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: p
     await backend.close()
     with closing(sqlite3.connect(path)) as connection:
         assert [] == connection.execute("SELECT name FROM sqlite_master WHERE name = 'extra'").fetchall()
+
+
+async def test_a_close_waits_for_nobody_who_holds_the_threads_of_asyncio(path: Path):
+    backend = SqliteBackend(path)
+    await backend.open()
+    gate = threading.Event()
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as threads:
+        loop.set_default_executor(threads)
+        held = loop.run_in_executor(None, gate.wait)
+        try:
+            await backend.close()
+        finally:
+            gate.set()
+        await held

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -525,3 +526,26 @@ def test_a_record_with_everything_on_it_is_json():
     store.transition("1", FAILED, failure=FAILURE)
 
     assert record.to_dict() == json.loads(json.dumps(record.to_dict()))
+
+
+def test_the_end_of_a_task_that_started_in_another_process_tells_how_long_it_took():
+    store, seen = observed_store()
+    started = utcnow() - timedelta(seconds=5)
+    record = TaskRecord("1", "f", RUNNING, created_at=started, start_time=started)
+    store.adopt(record, "rescued")
+    store.transition("1", INTERRUPTED, reason="rescued")
+    (event,) = seen.lifecycle_events
+    assert event.duration == record.duration
+    assert event.duration is not None
+    assert event.duration >= 5
+
+
+def test_a_transition_of_a_record_leaves_a_later_one_with_its_id_alone():
+    store, stale, seen = store_with(RUNNING)
+    store.forget("1")
+    later = store.create("1", "f")
+    store.transition("1", RUNNING)
+    seen.clear()
+    assert store.transition("1", SUCCESS, only=stale) is None
+    assert (RUNNING, []) == (later.status, seen.lifecycle_events)
+    assert store.transition("1", SUCCESS, only=later) is later
