@@ -673,11 +673,14 @@ def test_a_lost_connection_is_told_and_the_page_catches_up_afterwards(
         page = context.__enter__()
         expect(row(page, "name ada")).to_be_visible()
         expect(page.locator("#connection")).to_have_text("Live")
+        page.clock.install()
     expect(page.locator("#connection")).to_have_text("Disconnected")
     expect(page.locator("#banner")).to_contain_text("connects again by itself")
     expect(row(page, "name ada")).to_be_visible()
+    page.clock.pause_at(utcnow() + timedelta(seconds=1))  # not by itself, this time
     with uvicorn_process(app, tmp_path, port=port):
         page.get_by_role("button", name="Connect now").click()
+        page.clock.resume()
         expect(page.locator("#connection")).to_have_text("Live")
         expect(page.locator("#banner")).to_be_hidden()
         expect(row(page, "name ada")).to_have_count(0)  # another process: read again
