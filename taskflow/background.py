@@ -32,8 +32,9 @@ class ManagedBackgroundTasks(BackgroundTasks):
     """
 
     def __init__(self, task_manager: TaskManager, background_tasks: BackgroundTasks | None = None) -> None:
-        # All that the base's own __init__ would do.
-        self.tasks = [] if background_tasks is None else background_tasks.tasks
+        super().__init__()
+        if background_tasks is not None:
+            self.tasks = background_tasks.tasks
         self.task_manager = task_manager
         self._run = task_manager.request_runner()
         self._promises: list[DurableTask] = []
@@ -107,16 +108,32 @@ class ManagedBackgroundTasks(BackgroundTasks):
 
 
 class QueuedTask(BackgroundTask):
-    """An element of the native task list.
+    """An element of the native task list, with the attributes that Starlette's own has.
 
-    FastAPI reads ``func`` for its own span of the task.
+    FastAPI reads ``func`` for its own span of the task, and tests of applications read the others.
     """
 
     def __init__(self, execution: Execution, run: Runner) -> None:
-        # What Starlette's own class keeps besides, nothing reads.
         self.func = execution.entry.func
         self._execution = execution
         self._run = run
+
+    # Properties, because making a task is the hot path and reading these is not.
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The positional arguments."""
+        return self._execution.args
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """The keyword arguments."""
+        return self._execution.kwargs
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is an async one."""
+        return self._execution.entry.is_async
 
     def __call__(self) -> Coroutine[Any, Any, None]:
         """Run the task, or hand it to the manager; Starlette awaits this after the response."""

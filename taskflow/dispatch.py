@@ -66,9 +66,13 @@ class Dispatcher:
         if self.started:
             self.dispatch(executions)
             return
-        for execution in executions:
-            if execution.take():
-                await self.executor.run(execution)
+        waiting = deque(execution for execution in executions if execution.take())
+        try:
+            while waiting:
+                await self.executor.run(waiting.popleft())
+        finally:
+            for execution in waiting:  # the server has cancelled the request: nobody else would drive them
+                self.executor.interrupt(execution)
 
     def spawn(self, lane: Lane) -> None:
         """Set a lane going on the running loop."""

@@ -48,11 +48,10 @@ class EventStream:
 
     def lifecycle(self, event: LifecycleEvent) -> None:
         """Publish an arrow of the state machine. RUNNING binds the current context first."""
-        if event.status is RUNNING:
-            if self.chain is not None:
-                self.chain.bind(event)
-            event.span = current_span_ids()  # the one that was opened just now, if one was
         if self.chain is not None:
+            if event.status is RUNNING:
+                self.chain.bind(event)
+                event.span = current_span_ids()  # the one that was opened just now, if one was
             self.chain.on_lifecycle(event)
         if self._subscribers:
             self._publish(event)

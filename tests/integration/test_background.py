@@ -346,3 +346,24 @@ def test_fastapi_reads_the_users_function_for_its_own_span(manager):
     ManagedBackgroundTasks(manager, tasks).add_task(note)
     (element,) = tasks.tasks
     assert (element.func.__module__, element.func.__qualname__) == (note.__module__, "note")
+
+
+@pytest.mark.parametrize("func", [note, uuid.uuid5])
+def test_a_task_of_the_native_list_can_be_read_like_starlettes_own(manager, func):
+    native, managed = BackgroundTasks(), ManagedBackgroundTasks(manager)
+    for tasks in (native, managed):
+        tasks.add_task(func, 1, name="a")
+    expected, found = native.tasks[0], managed.tasks[0]
+    for attribute in vars(expected):
+        assert getattr(expected, attribute) == getattr(found, attribute)
+
+
+def test_a_class_of_ones_own_below_fastapis_is_initialised(manager):
+    class Audited(BackgroundTasks):
+        def __init__(self) -> None:
+            super().__init__()
+            self.audit: list[str] = []
+
+    class Ours(ManagedBackgroundTasks, Audited): ...
+
+    assert Ours(manager).audit == []

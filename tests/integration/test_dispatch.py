@@ -875,3 +875,22 @@ def test_a_timeout_of_its_own_does_not_make_a_later_failure_an_interruption(disp
         client.post("/")
         drain(client, manager)
     assert endings(manager) == [(TaskStatus.FAILED, None), SUCCEEDED]
+
+
+async def test_what_a_cancelled_request_has_not_reached_is_interrupted_without_a_started_manager():
+    manager = TaskManager(loggers=[InMemoryLogger()])
+    started = asyncio.Event()
+
+    async def work() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    executions = [manager.enqueuer.enqueue(work, (), {}) for _ in range(2)]
+    left = [execution for _, execution in executions if execution is not None]
+    request = asyncio.create_task(manager.dispatcher.follow_up(left))
+    await started.wait()
+    request.cancel()
+    await asyncio.wait({request})
+
+    assert [TaskStatus.INTERRUPTED] * 2 == [record.status for record in manager.store.list()]
+    assert {} == manager.executor.executions

@@ -549,3 +549,25 @@ def test_a_transition_of_a_record_leaves_a_later_one_with_its_id_alone():
     assert store.transition("1", SUCCESS, only=stale) is None
     assert (RUNNING, []) == (later.status, seen.lifecycle_events)
     assert store.transition("1", SUCCESS, only=later) is later
+
+
+def test_who_changes_a_record_as_soon_as_it_can_be_found_comes_after_its_first_event():
+    store, seen = observed_store()
+
+    class Stepping:
+        """The store's lock; as soon as the record is in it, another thread cancels the task."""
+
+        def __enter__(self) -> None:
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+            if len(store) and not others:
+                others.append(threading.Thread(target=store.transition, args=("1", CANCELLED)))
+                others[0].start()
+                others[0].join()
+
+    others: list[threading.Thread] = []
+    lock, store._lock = store._lock, Stepping()  # type: ignore[assignment]
+    store.create("1", "f")
+    assert [PENDING, CANCELLED] == [event.status for event in seen.lifecycle_events]

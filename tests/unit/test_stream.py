@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextvars
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from opentelemetry.context import attach
+from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
 
 from taskflow import (
     InMemoryLogger,
@@ -13,7 +16,9 @@ from taskflow import (
     TaskManager,
     TaskObserver,
     TaskStatus,
+    TaskStore,
 )
+from taskflow.spans import SpanIds
 from taskflow.stream import EventStream
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -114,3 +119,25 @@ async def test_a_managers_subscribers_see_its_tasks_without_any_observer():
     await manager.drain()
 
     assert ["pending", "running", "success"] == got
+
+
+def test_who_binds_sees_the_span_that_is_current_and_the_others_the_one_that_was_bound():
+    class Binds(TaskObserver):
+        def bind(self, event: LifecycleEvent) -> None:
+            bound.append(event.span)
+            attach(set_span_in_context(inner))
+
+        def on_lifecycle(self, event: LifecycleEvent) -> None:
+            bound.append(event.span)
+
+    def run() -> None:
+        attach(set_span_in_context(outer))
+        store.transition("1", TaskStatus.RUNNING)
+
+    bound: list[SpanIds | None] = []
+    outer, inner = (NonRecordingSpan(SpanContext(1, number, is_remote=False)) for number in (2, 3))
+    store = TaskStore(stream=EventStream(LoggerChain([Binds()])))
+    store.create("1", "f")
+    bound.clear()
+    contextvars.copy_context().run(run)
+    assert ["0" * 15 + "2", "0" * 15 + "3"] == [span.span_id for span in bound if span is not None]
