@@ -114,26 +114,12 @@ class QueuedTask(BackgroundTask):
     """
 
     def __init__(self, execution: Execution, run: Runner) -> None:
-        self.func = execution.entry.func
+        # As the base's own __init__, which would ask again whether the function is async.
+        self.func, self.is_async = execution.entry.func, execution.entry.is_async
+        self.args: tuple[Any, ...] = execution.args  # type: ignore[assignment]  # P.args is no type here
+        self.kwargs: dict[str, Any] = execution.kwargs  # type: ignore[assignment]
         self._execution = execution
         self._run = run
-
-    # Properties, because making a task is the hot path and reading these is not.
-
-    @property
-    def args(self) -> tuple[Any, ...]:
-        """The positional arguments."""
-        return self._execution.args
-
-    @property
-    def kwargs(self) -> dict[str, Any]:
-        """The keyword arguments."""
-        return self._execution.kwargs
-
-    @property
-    def is_async(self) -> bool:
-        """Whether the function is an async one."""
-        return self._execution.entry.is_async
 
     def __call__(self) -> Coroutine[Any, Any, None]:
         """Run the task, or hand it to the manager; Starlette awaits this after the response."""
