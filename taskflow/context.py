@@ -84,18 +84,11 @@ def task_log(message: str, *, level: Level = "info", **extra: Any) -> None:
         )
         return
     record, attempt, sink = current
-    sink.log(
-        LogEvent(
-            task_id=record.task_id,
-            func_name=record.func_name,
-            message=str(message),
-            level=level,
-            timestamp=datetime.now(UTC),
-            attempt=attempt,
-            tags=record.tags,
-            extra=extra,
-        )
-    )
+    event = LogEvent.__new__(LogEvent)  # field by field, as `taskflow.store` makes its events
+    event.task_id, event.func_name, event.tags = record.task_id, record.func_name, record.tags
+    event.message, event.level, event.extra = str(message), level, extra
+    event.timestamp, event.attempt, event.span = datetime.now(UTC), attempt, current_span_ids()
+    sink.log(event)
 
 
 class TaskLogFilter(logging.Filter):

@@ -72,7 +72,8 @@ class Enqueuer:
         entry = self._registry.entry(func)
         if entry.config.persist and self._journal is None:
             raise PersistenceRequiredError(entry.name)
-        # Assigned rather than passed: see `taskflow.store._event`.
+        # Assigned rather than passed: a keyword in the call of a class costs four to six times as much
+        # (Python 3.11 to 3.13).
         record = TaskRecord(task_id or new_task_id(), entry.name, PENDING, args, kwargs, datetime.now(UTC))
         record.max_retries, record.durable = entry.config.retries, entry.config.persist
         record.registered, record.code_function = entry.registered, entry.code_function

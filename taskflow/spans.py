@@ -38,9 +38,8 @@ class _CurrentSpanIds:
 
 
 def _ids(span: SpanContext) -> SpanIds | None:
-    if not span.is_valid:
-        return None
-    return SpanIds(f"{span.trace_id:032x}", f"{span.span_id:016x}", span.trace_flags.sampled)
+    trace_id, span_id, _, flags, _, valid = span
+    return SpanIds(f"{trace_id:032x}", f"{span_id:016x}", flags.sampled) if valid else None
 
 
 current_span_ids = _CurrentSpanIds()

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import logging
 import threading
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from taskflow import (
     InMemoryLogger,
+    LogEvent,
     TaskContext,
     TaskLogFilter,
     TaskManager,
@@ -48,6 +50,7 @@ async def test_a_line_tells_its_task(is_async: bool):
     assert ("from a helper", "warning", {"size": 3}) == (line.message, line.level, line.extra)
     assert (0, {"tenant": "acme"}) == (line.attempt, line.tags)
     assert line.timestamp.utcoffset() is not None
+    assert line == LogEvent(**{f.name: getattr(line, f.name) for f in fields(line)})  # has every field
 
 
 async def test_a_line_is_kept_on_the_record_even_without_observers():

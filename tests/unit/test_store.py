@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from datetime import timedelta
 from typing import Any
 
@@ -73,6 +74,19 @@ def test_every_arrow_is_taken_and_makes_one_event(start: TaskStatus, end: TaskSt
     assert record is moved
     assert (end, [end]) == (record.status, [event.status for event in seen.lifecycle_events])
     assert (end in TERMINAL) == (record.end_time is not None)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(start, end) for start in TaskStatus for end in TaskStatus if end in TRANSITIONS[start]],
+)
+def test_an_event_has_every_field(start: TaskStatus, end: TaskStatus):
+    store, _, seen = store_with(start)
+    store.transition("1", end)
+    store.create("2", "work")
+
+    for event in seen.lifecycle_events:
+        assert event == LifecycleEvent(**{f.name: getattr(event, f.name) for f in fields(event)})
 
 
 @pytest.mark.parametrize(
