@@ -4,7 +4,7 @@
  */
 
 import { whenExactly } from "./clock.js";
-import { h } from "./dom.js";
+import { breakable, h } from "./dom.js";
 import { duration } from "./format.js";
 import { icon } from "./icons.js";
 import { announce } from "./notices.js";
@@ -17,6 +17,7 @@ const REASONS = {
   rescued: "It was taken over from a process that died.",
   poison: "Its process died in the middle of it too often.",
   user: "An operator called it off.",
+  lease_lost: "Another instance took it over while this one did not answer.",
 };
 
 /** A titled part of the panel; nothing if it has no contents. */
@@ -32,7 +33,7 @@ export function problem({ error, error_type: type, reason, status }) {
     "div",
     { class: "problem", "data-status": error ? "failed" : status },
     why && h("p", {}, why),
-    error !== null && h("p", { class: "error-text" }, type && h("strong", {}, `${type}: `), error),
+    error !== null && h("p", { class: "error-text" }, type && h("strong", {}, breakable(`${type}:`), " "), error),
   );
 }
 
