@@ -12,7 +12,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from taskflow.models import TaskStatus
+from taskflow.models import TERMINAL, TaskStatus
 from taskflow.observers.base import LifecycleEvent, LogEvent
 
 __all__ = ["BUCKETS", "BUCKET_SECONDS", "QUANTILES", "Activity", "NamedActivity", "status_counts"]
@@ -173,7 +173,7 @@ class Activity:
         return int(self._clock() // BUCKET_SECONDS)
 
     def by_name(self, live: LiveCounts) -> list[dict[str, Any]]:
-        """The activity of each name, the busiest first.
+        """The activity of each name, the busiest first: by what has finished and what is active.
 
         Args:
             live: by name and state, how many tasks have not ended.
@@ -181,7 +181,7 @@ class Activity:
         with self._lock:
             number = self._bucket_number()
             reports = [_report(named, live.get(named, {}), number) for named in self._names.values()]
-        return sorted(reports, key=lambda report: (-sum(report["throughput"]), report["func_name"]))
+        return sorted(reports, key=lambda report: (-_busy(report), report["func_name"]))
 
     def ended(self) -> dict[TaskStatus, int]:
         """How many tasks have ended in each state."""
@@ -196,6 +196,12 @@ class Activity:
         with self._lock:
             number = self._bucket_number()
             return Latencies(named.latencies(number) for named in self._names.values()).percentiles()
+
+
+def _busy(report: Mapping[str, Any]) -> int:
+    active: int = sum(report["counts"][status.value] for status in TaskStatus if status not in TERMINAL)
+    finished: int = sum(report["throughput"])
+    return active + finished
 
 
 def _report(named: NamedActivity, live: Mapping[TaskStatus, int], number: int) -> dict[str, Any]:

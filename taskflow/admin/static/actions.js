@@ -29,9 +29,15 @@ async function retryTask(record, open, changed) {
   changed();
 }
 
+const CANCELLED = {
+  pending: "never runs.",
+  retrying: "is not tried again.",
+  running: "stops where it awaits; a sync function that has begun cannot be stopped.",
+};
+
 async function cancelTask(record, changed) {
   const name = `${record.func_name} (${shortId(record.task_id)})`;
-  const text = `${name} stops where it is. It can be retried afterwards, from the beginning.`;
+  const text = `${name} ${CANCELLED[record.status]} It can be retried afterwards, from the beginning.`;
   if (!(await confirm("Cancel this task?", text, "Cancel it"))) return;
   await cancel(record.task_id);
   notify(`${record.func_name} was cancelled.`);

@@ -80,9 +80,7 @@ class BulkRetry {
 
   get title() {
     if (this.error) return "Could not go on";
-    return this.#stopped
-      ? `Stopped after ${plural(this.done, "task")}`
-      : `Done: ${plural(this.done, "task")}`;
+    return this.#stopped ? "Stopped" : "Done";
   }
 
   get done() {

@@ -8,6 +8,7 @@ import { hasLogin, overview } from "./api.js";
 import { hasBeen, start, synchronise } from "./clock.js";
 import { Connection } from "./connection.js";
 import { Detail } from "./detail.js";
+import { publishHeight } from "./dom.js";
 import { NONE } from "./filters.js";
 import { Functions } from "./functions.js";
 import { Health } from "./health.js";
@@ -146,6 +147,7 @@ listen({
   Escape: escape,
 });
 
+publishHeight(place("banners"), "--banners", document.documentElement);
 themeSwitch(place("theme"));
 place("help").append(icon("keyboard"));
 place("help").addEventListener("click", showHelp);

@@ -108,7 +108,7 @@ export class Detail {
   #draw(record) {
     const { title, status, buttons, content, timeline, logs } = this.#parts;
     fill(title, breakable(record.func_name));
-    fill(status, badge(record.status), when(record.created_at));
+    fill(status, badge(record.status), when(since(record)));
     this.#drawButtons(buttons, record);
     logs.show(record.logs);
     keepFocus(content, () => fill(content, this.#contents(record)));
@@ -168,6 +168,13 @@ export class Detail {
       ),
     );
   }
+}
+
+// Since when the task has been in its state.
+function since({ status, ...record }) {
+  if (isFinished(status)) return record.end_time;
+  if (status === "running") return record.attempt_started;
+  return record.failed_attempts.at(-1)?.ended_at ?? record.created_at;
 }
 
 // On a phone the panel is all that there is: nothing behind it may get the focus.

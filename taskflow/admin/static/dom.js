@@ -31,6 +31,12 @@ export function fill(element, ...children) {
 /** A name in which a line may end after each of its words. */
 export const breakable = (name) => name.split(/(?<=[_./-])/).flatMap((word) => [word, h("wbr")]);
 
+/** Keep a custom property of `root` at the height of an element, for what stands below it. */
+export function publishHeight(element, property, root) {
+  const publish = () => root.style.setProperty(property, `${element.offsetHeight}px`);
+  new ResizeObserver(publish).observe(element);
+}
+
 /** Set a text, if it is another one: what has not changed costs no layout. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;

@@ -3,11 +3,12 @@
  * @module facts
  */
 
-import { whenExactly } from "./clock.js";
+import { elapsed, now, whenExactly } from "./clock.js";
 import { breakable, h } from "./dom.js";
 import { duration } from "./format.js";
 import { icon } from "./icons.js";
 import { announce } from "./notices.js";
+import { isFinished } from "./status.js";
 
 const REASONS = {
   shutdown: "The process stopped before its end.",
@@ -28,14 +29,17 @@ export function section(title, ...contents) {
 /** Why the task is in the state it is in, if there is more to say than the state. */
 export function problem({ error, error_type: type, reason, status }) {
   const why = REASONS[reason] ?? reason;
-  if (!error && !why) return null;
+  const raised = error || type; // many exceptions have no text
+  if (!raised && !why) return null;
   return h(
     "div",
-    { class: "problem", "data-status": error ? "failed" : status },
+    { class: "problem", "data-status": raised ? "failed" : status },
     why && h("p", {}, why),
-    error !== null && h("p", { class: "error-text" }, type && h("strong", {}, breakable(`${type}:`), " "), error),
+    raised && h("p", { class: "error-text" }, type && h("strong", {}, kind(type, error)), error),
   );
 }
+
+const kind = (type, error) => (error ? [breakable(`${type}:`), " "] : breakable(type));
 
 /** What is known of the task, as names and values; `link` makes a link to another task. */
 export function facts(record, link) {
@@ -43,10 +47,10 @@ export function facts(record, link) {
     ["Id", copyable(record.task_id)],
     ["Added", whenExactly(record.created_at)],
     ["Started", whenExactly(record.start_time)],
-    ["Ended", whenExactly(record.end_time)],
-    ["Duration", duration(record.duration)],
+    ["Ended", record.end_time && whenExactly(record.end_time)],
+    ["Duration", took(record)],
     ["Retries", record.max_retries > 0 && `${record.retries_used} of ${record.max_retries} used`],
-    ["Next attempt", record.next_attempt_at && whenExactly(record.next_attempt_at)],
+    ["Next attempt", record.next_attempt_at && due(record.next_attempt_at)],
     ["Retry of", record.retry_of && link(record.retry_of)],
     ["Retried by", record.retried_by && link(record.retried_by)],
     ["Duplicate of", record.duplicate_of && link(record.duplicate_of)],
@@ -60,6 +64,14 @@ export function facts(record, link) {
     .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)));
   return section("Facts", h("dl", { class: "facts" }, rows));
 }
+
+function took({ start_time: started, status, duration: seconds }) {
+  if (isFinished(status)) return started && duration(seconds);
+  return started && elapsed(Date.parse(started));
+}
+
+const due = (moment) =>
+  Date.parse(moment) < now() ? "as soon as there is a free place" : whenExactly(moment);
 
 /** The call's arguments, where the application shows them. */
 export function callArguments({ arguments: call, arguments_error: error }) {

@@ -30,7 +30,7 @@ export function rate(perSecond) {
 /** A length of time, from seconds, in three figures or two units. */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
-  if (seconds < 0.001) return seconds <= 0 ? "0 ms" : "<1 ms";
+  if (seconds < 0.00001) return seconds <= 0 ? "0 ms" : "<0.01 ms";
   if (seconds < 0.9995) return `${figures(seconds * 1000)} ms`;
   if (seconds < 59.95) return `${figures(seconds)} s`;
   return twoUnits(Math.round(seconds));
@@ -77,6 +77,9 @@ export function clockTime(moment) {
   const parts = [date.getHours(), date.getMinutes(), date.getSeconds()].map((number) => pad(number));
   return `${parts.join(":")}.${pad(date.getMilliseconds(), 3)}`;
 }
+
+/** An exception in a line: the last word of its type, and its text if it has one. */
+export const errorText = (type, text) => [type?.split(".").at(-1), text].filter(Boolean).join(": ");
 
 /** The beginning of an id: enough to tell tasks of one page apart. */
 export const shortId = (id) => id.slice(0, 8);

@@ -87,9 +87,12 @@ export class Functions {
     });
     const others = [...this.#rows.values()].filter((row) => row.element.hidden);
     const failing = others.filter((row) => row.element.querySelector(".bad")).length;
+    const active = others.filter((row) => row.element.querySelector(".active .status")).length;
     this.#more.hidden = this.#rows.size <= FEW;
     this.#more.classList.toggle("bad", failing > 0);
-    const remark = failing ? `, ${count(failing)} with failures` : "";
+    const remark = [failing && `, ${count(failing)} with failures`, active && `, ${count(active)} active`]
+      .filter(Boolean)
+      .join("");
     setText(this.#more, this.#all ? "Show fewer" : `Show ${count(others.length)} more${remark}`);
   }
 }

@@ -46,7 +46,8 @@ function poolRow(name) {
       used,
       slots === null ? `${count(inUse)} running, no limit` : `${count(inUse)} of ${count(slots)}`,
     );
-    setText(waiting, queue ? `${count(queue)} waiting` : "");
+    // Of a pool that is not full, they are on their way into it.
+    setText(waiting, queue && inUse >= slots ? `${count(queue)} waiting` : "");
     bar.element.hidden = slots === null;
     bar.update(slots ? inUse / slots : 0);
   };

@@ -25,7 +25,7 @@ export function ofEvent(event, before) {
   const starts = event.status === "running" && !before?.started;
   return {
     ...common({ ...event, created_at: event.created_at ?? before?.created_at ?? event.timestamp }),
-    error: event.error ?? (event.status === "success" ? null : (before?.error ?? null)),
+    ...(event.status === "success" ? NO_ERROR : latestError(event, before)),
     started: starts ? changed : (before?.started ?? startOf(event, changed)),
     changed,
   };
@@ -47,9 +47,17 @@ function common(source) {
     max_retries: source.max_retries,
     duration: source.duration,
     error: source.error?.slice(0, SHOWN) ?? null,
+    error_type: source.error_type ?? null,
     tags: source.tags ?? {},
     reason: source.reason,
   };
+}
+
+const NO_ERROR = { error: null, error_type: null };
+
+function latestError(event, before) {
+  const { error, error_type } = event.error_type ? event : (before ?? event);
+  return { error: error ?? null, error_type: error_type ?? null };
 }
 
 const order = (a, b) => (a < b ? -1 : Number(a > b));

@@ -5,7 +5,7 @@
 
 import { elapsed, now, when } from "./clock.js";
 import { fill, h, setAttribute } from "./dom.js";
-import { duration, shortId } from "./format.js";
+import { duration, errorText, shortId } from "./format.js";
 import { badge, isFinished } from "./status.js";
 
 const AROUND = 10; // rows above and below what is in sight
@@ -203,8 +203,12 @@ function tags(of) {
   return h("span", { class: "tag-line" }, each);
 }
 
-function problem({ error, reason, status }) {
-  return error ?? (reason && status !== "success" ? reason.replaceAll("_", " ") : "");
+function problem({ error, error_type: type, reason, status }) {
+  return errorText(type, error) || reasonText(reason, status);
+}
+
+function reasonText(reason, status) {
+  return reason && status !== "success" ? reason.replaceAll("_", " ") : "";
 }
 
 const caption = () => h("caption", { class: "visually-hidden" }, "Tasks, newest first");

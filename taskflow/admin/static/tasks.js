@@ -5,7 +5,7 @@
  */
 
 import { retryAll, retryableStates } from "./bulk.js";
-import { fill, h, setAttribute, setText } from "./dom.js";
+import { fill, h, publishHeight, setAttribute, setText } from "./dom.js";
 import { isNone } from "./filters.js";
 import { plural } from "./format.js";
 import { icon } from "./icons.js";
@@ -16,11 +16,14 @@ import { Table } from "./table.js";
 const LOOKED_AT = 100; // rows for the names of functions
 
 const FIRST_TASK = `@task_manager.task(retries=3)
-async def send_email(address: str) -> None: ...
+async def send_email(address: str): ...
 
 @app.post("/signup")
-async def signup(tasks=Depends(task_manager.get_tasks)):
-    tasks.add_task(send_email, "ada@example.com")`;
+async def signup(
+    address: str,
+    tasks=Depends(task_manager.get_tasks),
+):
+    tasks.add_task(send_email, address)`;
 
 /** The listing and everything around it. */
 export class Tasks {
@@ -59,7 +62,8 @@ export class Tasks {
     fill(this.#news, this.#newer);
     for (const name of ["scroll", "focusout", "pointerout"])
       addEventListener(name, () => this.#catchUp(), { passive: true });
-    measureToolbar();
+    const toolbar = document.querySelector(".toolbar");
+    publishHeight(toolbar, "--toolbar", toolbar.parentElement); // the table's head stays in sight below it
     this.draw();
   }
 
@@ -151,7 +155,8 @@ export class Tasks {
 
   #drawBulk() {
     const states = retryableStates(this.#listing.filter);
-    this.#bulk.hidden = this.#total(states) === 0 || this.#listing.rows.length === 0;
+    const none = this.#total(states) === 0 || this.#listing.rows.length === 0;
+    this.#bulk.hidden = none || this.#matching(states) === 0;
     setText(this.#bulk, `Retry ${states.join(", ")}…`);
   }
 
@@ -208,13 +213,6 @@ export class Tasks {
       clear,
     );
   }
-}
-
-// The table's head stays in sight below the toolbar.
-function measureToolbar() {
-  const toolbar = document.querySelector(".toolbar");
-  const keep = () => toolbar.parentElement.style.setProperty("--toolbar", `${toolbar.offsetHeight}px`);
-  new ResizeObserver(keep).observe(toolbar);
 }
 
 const SKELETON = Array.from({ length: 10 });

@@ -5,11 +5,11 @@
 
 import { now } from "./clock.js";
 import { fill, h } from "./dom.js";
-import { duration, mark, precise } from "./format.js";
+import { duration, errorText, mark, precise } from "./format.js";
 import { isFinished } from "./status.js";
 
 const MARK = 60; // pixels between two marks of the axis, at least
-const SHORTEST = 0.001; // seconds between them
+const SHORTEST = 0.0001; // seconds between them
 const NOTICEABLE = 0.05; // seconds: a shorter wait is not worth a line
 
 /**
@@ -30,7 +30,7 @@ export function phases(record, current) {
   const end = record.end_time ? precise(record.end_time) : null;
   const found = [queue(created, starts[0] ?? null, end, current)];
   failed.forEach((attempt, index) => {
-    found.push(run(index, attempt.from, attempt.to, "failed", attempt.error));
+    found.push(run(index, attempt.from, attempt.to, "failed", errorText(attempt.error_type, attempt.error)));
     found.push(...wait(attempt, starts[index + 1] ?? null, record, end, current));
   });
   if (last !== null) found.push(lastPhase(record, failed.length, last, end, current));
@@ -61,7 +61,7 @@ const run = (index, from, to, status, note) => ({
 
 function lastPhase(record, index, from, end, current) {
   const live = !isFinished(record.status);
-  return { ...run(index, from, end ?? current, record.status, record.error), live };
+  return { ...run(index, from, end ?? current, record.status, null), live }; // what it raised is told above
 }
 
 function wait(attempt, next, record, end, current) {
@@ -89,7 +89,7 @@ export class Timeline {
     const found = phases(record, now());
     const from = found[0].from;
     const span = Math.max(...found.map((phase) => phase.to)) - from || 1;
-    const rows = found.map((phase) => drawPhase(phase, from, span));
+    const rows = found.map((phase) => [drawPhase(phase, from, span), drawNote(phase)]);
     fill(this.element, h("table", {}, columns(), head(), h("tbody", {}, rows)));
     this.element.append(axis(span, this.element.querySelector(".track").clientWidth / MARK));
   }
@@ -131,11 +131,15 @@ function drawPhase(phase, from, span) {
   );
   return h(
     "tr",
-    { title: phase.note },
+    {},
     h("th", { scope: "row" }, title),
     track,
     h("td", { class: "took" }, duration(seconds)),
   );
+}
+
+function drawNote({ note, live }) {
+  return note && !live && h("tr", { class: "note" }, h("td"), h("td", { colspan: 2 }, h("p", { title: note }, note)));
 }
 
 function axis(span, room) {
