@@ -44,9 +44,9 @@ def mount_metrics(
         app: the FastAPI (or Starlette) application.
         task_manager: whose metrics.
         path: where, with a leading slash.
-        token: what scrapers must send as ``Authorization: Bearer``; ``None`` lets everybody in ...
-        require_token: ... unless this is true: then nobody gets in without one, and with none set
-            nobody at all.
+        token: what scrapers must send as ``Authorization: Bearer``; ``None`` lets everybody in,
+            unless ``require_token`` is true.
+        require_token: let nobody in without the token: nobody at all while ``token`` is ``None``.
 
     Raises:
         ConfigurationError: the manager has no `PrometheusObserver`, or the token is empty.

@@ -52,8 +52,8 @@ def reference_row(definition: MetricDefinition) -> str:
     """The line of the reference table in docs/metrics.md."""
     labels = ", ".join(definition.labels) or "–"
     return (
-        f"| `{definition.name}` | {definition.kind} | {labels} "
-        f"| {FED_BY[definition.source]} | {definition.help} |"
+        f"| `{definition.name}` | {definition.help} | {definition.kind} | {labels} "
+        f"| {FED_BY[definition.source]} |"
     )
 
 
