@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from taskflow.checks import check_seconds
+from taskflow.checks import check_seconds, is_utf8
 from taskflow.exceptions import ConfigurationError
 from taskflow.observers.base import RANKS, BackendEvent, LifecycleEvent, LogEvent, TaskObserver
 from taskflow.observers.mailbox import HANDLER_ERRORS, Mailbox
@@ -116,7 +116,9 @@ class LoggerChain(TaskObserver):
         """Let every observer put into ``carrier`` what a restart must remember."""
         for inject, feed in self._inject:
             try:
-                inject(event, carrier)
+                brought: dict[str, str] = {}
+                inject(event, brought)
+                carrier |= _checked_carrier(brought)
             except HANDLER_ERRORS as exc:
                 feed.failed(exc)
 
@@ -222,6 +224,14 @@ def _feeds(observers: Iterable[TaskObserver]) -> Iterable[_Feed]:
         name = type(observer).__name__
         seen[name] += 1
         yield _Feed(observer, name if seen[name] == 1 else f"{name}-{seen[name]}")
+
+
+def _checked_carrier(carrier: dict[str, str]) -> dict[str, str]:
+    """A carrier that can be stored: anything else would keep all records from being saved."""
+    for key, value in carrier.items():
+        if not all(isinstance(text, str) and is_utf8(text) and "\0" not in text for text in (key, value)):
+            raise TypeError(f"inject must put text into the carrier, not {key!r}: {type(value).__name__}")
+    return carrier
 
 
 def _overridden(feeds: Iterable[_Feed], method: str) -> list[tuple[Deliver, _Feed]]:

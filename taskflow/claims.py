@@ -97,6 +97,19 @@ class Claims:
         self._unanswered = []
         return claims
 
+    async def give_back(self) -> None:
+        """Release again what was being claimed when that was cancelled: whether it is ours, nobody told.
+
+        Rows that died with their process need no care: they are taken over from anybody without a lease.
+
+        Raises:
+            BackendError: the backend cannot be asked.
+        """
+        claims = [claim for claim in self._unanswered if claim.released]
+        self._unanswered = []
+        if claims:
+            await self._instance.commit(lambda token: [_release(c.row, token) for c in claims])
+
     async def complain(self) -> None:
         """Log which rows nobody here can run for want of a function.
 
@@ -137,6 +150,11 @@ class Claims:
         else:
             message = "task %s (%s) was left behind and stays where it is: %s"
             logger.error(message, row.func_name, row.task_id, error)
+
+
+def _release(row: TaskRow, token: str) -> Change:
+    """The same row, taken from its owner."""
+    return Change(replace(row, owner=RELEASED), (token, row.status))
 
 
 def _change(row: TaskRow, token: str) -> Change:

@@ -100,9 +100,9 @@ class Persistence:
         self._instance = Instance(backend, self.vitals, options.heartbeat_interval, options.lease_timeout)
         self.journal = Journal(self._instance, self._on_refused, self._on_lost)
         self.scheduler = SnapshotScheduler(self._instance, options.snapshot_interval, options.retention_days)
-        claims = Claims(self._instance, engine.registry, engine.arguments)
+        self._claims = Claims(self._instance, engine.registry, engine.arguments)
         self._recovery = Recovery(
-            claims,
+            self._claims,
             engine.store,
             self.journal,
             engine.dispatcher,
@@ -113,7 +113,9 @@ class Persistence:
         self._executor = engine.dispatcher.executor
         self._connected = False
         self._loops: set[asyncio.Task[None]] = set()
+        self._saving: asyncio.Task[None] | None = None
         self._recovering: asyncio.Task[None] | None = None
+        self._stopping = False
         self._lost: set[str] = set()
         engine.stream.subscribe(self._on_event)
 
@@ -132,6 +134,7 @@ class Persistence:
 
     async def begin(self) -> None:
         """Write, save and look after others' tasks from now on; take over the first of them."""
+        self._stopping = False
         self.journal.start()
         if self._connected:
             await self._begin()
@@ -156,8 +159,10 @@ class Persistence:
         await self._begin()
 
     async def _begin(self) -> None:
-        for loop in (self._instance.keep(self.journal.confirm), self.scheduler.run()):
-            self._spawn(loop)
+        self._spawn(self._instance.keep(self.journal.confirm))
+        self._saving = self._spawn(self.scheduler.run())
+        if self._stopping:  # the backend has come back during a shutdown
+            return
         with contextlib.suppress(BackendError):  # logged; the loop tries again
             await self._recovery.begin()
         self._recovering = self._spawn(self._recovery.run())
@@ -176,6 +181,7 @@ class Persistence:
 
     def stop_recovering(self) -> None:
         """Take no more tasks over: a shutdown has begun."""
+        self._stopping = True
         if self._recovering is not None:
             self._recovering.cancel()
 
@@ -183,13 +189,15 @@ class Persistence:
         """Save what is unfinished for whoever takes it over, and what has changed; then let go."""
         left = [record for record in self._store.live() if not self.journal.release(record)]
         await self.journal.close(LAST_WORD)
+        await _end(self._saving, self._recovering)
         if self._connected:
-            await self._last_word(self._save(left))
+            # What is to run again comes first: a long history may take all the time that there is.
+            await self._last_word(self._hand_over(left))
+            await self._last_word(self.scheduler.flush())
         elif left or self.journal.backlog:
             logger.error("the backend never answered: what was to be kept is lost")
-        for loop in list(self._loops):
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await _end(*self._loops)
+        self._saving = self._recovering = None
         if self._connected:
             # After the last heartbeat: finding no lease, it would take a new one.
             await self._last_word(self._instance.release())
@@ -198,9 +206,9 @@ class Persistence:
             self._store.forget(record.task_id)
         self._connected = False
 
-    async def _save(self, left: list[TaskRecord]) -> None:
-        await self.scheduler.flush()
-        await self.scheduler.save(left, released=True)
+    async def _hand_over(self, left: list[TaskRecord]) -> None:
+        await self._claims.give_back()
+        await self.scheduler.release(left)
 
     async def _last_word(self, work: Coroutine[Any, Any, None]) -> None:
         """Await a step of the shutdown, but not for ever, and whatever becomes of it go on."""
@@ -248,7 +256,10 @@ class Persistence:
         """Cancel a task that could not be stored; it is history, and nothing that could be revived."""
         record = task.record
         record.durable = task.sent
-        record.duplicate_of = task.holder
+        if task.holder == record.task_id:  # the same retry, by another instance: the record is its
+            self._lost.add(record.task_id)
+        else:
+            record.duplicate_of = task.holder
         if task.holder is None:
             record.error = task.refused
         execution = self._executor.executions.get(record.task_id)
@@ -274,3 +285,11 @@ class Persistence:
         """Forget a record whose truth is in the backend now."""
         self._lost.discard(task_id)
         self._store.forget(task_id)
+
+
+async def _end(*loops: asyncio.Task[None] | None) -> None:
+    """Cancel those that there are, and wait for them."""
+    running = [loop for loop in loops if loop is not None]
+    for loop in running:
+        loop.cancel()
+    await asyncio.gather(*running, return_exceptions=True)

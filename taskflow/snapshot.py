@@ -124,6 +124,20 @@ class SnapshotScheduler:
         rows = [to_row(record, owner) for record in records]
         await self._instance.vitals.measure("save", self._instance.backend.save(rows))
 
+    async def release(self, records: Iterable[TaskRecord]) -> None:
+        """Save unfinished records for anybody to take over; a flush does not save them any more.
+
+        Not to be called while `run` runs.
+
+        Raises:
+            BackendError: that failed.
+        """
+        left = list(records)
+        await self.save(left, released=True)
+        with self._lock:
+            for record in left:
+                self._changed.pop(record.task_id, None)
+
     def _take(self, count: int) -> list[TaskRecord]:
         with self._lock:
             self._saving = {
@@ -160,6 +174,8 @@ class SnapshotScheduler:
         self._early.clear()
         if self._instance.vitals.error is not None:
             await asyncio.sleep(seconds)
+            return
+        if len(self._changed) >= EARLY:  # they came while others were being saved
             return
         try:
             async with asyncio.timeout(seconds):

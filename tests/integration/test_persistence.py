@@ -34,6 +34,8 @@ from taskflow import (
     TaskObserver,
     TaskRecord,
     TaskStatus,
+    persistence,
+    snapshot,
     task_log,
 )
 from taskflow.backends import MemoryBackend
@@ -104,6 +106,12 @@ class Instance:
     def story(self, task_id: str) -> list[tuple[str, str | None]]:
         """The states that a task went through here, and why."""
         return [(e.status.value, e.reason) for e in self.events.lifecycle_events if e.task_id == task_id]
+
+
+def enqueue_only(instance: Instance, function: Any, value: Any) -> str:
+    """As a request that has not ended: nobody drives the task yet."""
+    task_id, _ = instance.manager.enqueuer.enqueue(function, (value,), {})
+    return task_id
 
 
 async def until(condition: Callable[[], Any]) -> Any:
@@ -989,6 +997,78 @@ async def test_a_record_that_changed_is_saved_once_and_then_no_more():
         assert [TaskStatus.SUCCESS] * 3 == [row.status for row in rows if row is not None]
 
 
+async def test_what_piles_up_while_others_are_saved_is_saved_at_once(monkeypatch: pytest.MonkeyPatch):
+    class SlowBackend(MemoryBackend):
+        async def save(self, rows: Any) -> None:
+            saving.set()
+            await go.wait()
+            await super().save(rows)
+
+    monkeypatch.setattr(snapshot, "EARLY", 10)
+    saving, go, backend = asyncio.Event(), asyncio.Event(), SlowBackend()
+    async with Instance(backend, snapshot_interval=3600) as instance:
+        instance.go.set()
+        work = instance.task()
+        for number in range(10):
+            instance.manager.enqueue(work, number)
+        await saving.wait()
+        for number in range(20):  # beyond the mark, while the first are being saved
+            instance.manager.enqueue(work, number)
+        await instance.manager.drain()
+        go.set()
+        await until(lambda: len(backend._rows) == 30)
+
+
+async def test_a_shutdown_saves_what_is_to_run_again_before_a_long_history(monkeypatch: pytest.MonkeyPatch):
+    class SlowBackend(MemoryBackend):
+        async def save(self, rows: Any) -> None:
+            if all(row.owner is None for row in rows):
+                await asyncio.Event().wait()  # the history takes longer than there is time
+            await super().save(rows)
+
+    monkeypatch.setattr(persistence, "LAST_WORD", 0.1)
+    backend = SlowBackend()
+    async with Instance(backend, requeue_pending=True, snapshot_interval=3600) as instance:
+        instance.go.set()
+        work = instance.task()
+        instance.manager.enqueue(work, "done")
+        await instance.manager.drain()
+        waits = enqueue_only(instance, work, "waits")
+    assert {waits: RELEASED} == {row.task_id: row.owner for row in backend._rows.values()}
+
+
+async def test_what_was_being_taken_over_when_a_shutdown_began_is_left_for_the_next_start():
+    class SlowBackend(MemoryBackend):
+        async def commit(self, changes: Any) -> Any:
+            outcomes = await super().commit(changes)
+            committed.set()  # the server has done it ...
+            await answer.wait()  # ... and its answer is under way
+            return outcomes
+
+    committed, answer, backend = asyncio.Event(), asyncio.Event(), SlowBackend()
+    answer.set()
+    async with Instance(backend, requeue_pending=True) as old:
+        task_id = enqueue_only(old, old.task(), 1)
+        async with Instance(backend, requeue_pending=True) as taker:
+            taker.task()
+            answer.clear()
+            await old.manager.shutdown()
+            old.dead = True
+            committed.clear()
+            await until(lambda: backend._rows[task_id].owner != RELEASED)
+            stopping = asyncio.create_task(taker.manager.shutdown())
+            await asyncio.sleep(0)
+            taker.manager._persistence.stop_recovering()  # type: ignore[union-attr]
+            await asyncio.sleep(0)
+            answer.set()
+            await stopping
+        assert RELEASED == backend._rows[task_id].owner
+        async with Instance(backend, requeue_pending=True) as new:
+            new.go.set()
+            new.task()
+            await until(lambda: new.ran == [1])
+
+
 async def test_a_record_that_left_the_memory_before_it_was_saved_is_still_found_and_saved():
     backend = MemoryBackend()
     async with Instance(backend, max_history=1) as instance:
@@ -1193,11 +1273,12 @@ async def test_a_retry_on_two_instances_runs_once(persist: bool):
         assert [5, 5] == ran
 
 
-async def test_a_retry_that_is_clicked_on_two_instances_at_once_runs_once():
+@pytest.mark.parametrize("persist", [False, True])
+async def test_a_retry_that_is_clicked_on_two_instances_at_once_runs_once(persist: bool):
     backend = FaultyBackend()
 
     def function(instance: Instance) -> Any:
-        @instance.manager.task(name="fails")
+        @instance.manager.task(persist=persist, name="fails")
         async def fails() -> None:
             ran.append(instance)
             if len(ran) == 1:
@@ -1220,6 +1301,10 @@ async def test_a_retry_that_is_clicked_on_two_instances_at_once_runs_once():
         new = await asyncio.gather(*clicks)
         await one.manager.drain()
         await other.manager.drain()
+        assert one.manager._scheduler is not None
+        await one.manager._scheduler.flush()
+        seen = [await each.manager.history.get(new[0].task_id) for each in (one, other)]
+        assert [TaskStatus.SUCCESS] * 2 == [record.status for record in seen if record is not None]
 
     assert 1 == len({record.task_id for record in new})
     assert 2 == len(ran)

@@ -287,6 +287,18 @@ async def test_instances_that_want_the_same_keys_in_any_order_never_lock_each_ot
     assert [not outcome.applied for outcome in mine] == [outcome.applied for outcome in reversed(theirs)]
 
 
+async def test_instances_that_add_the_same_rows_in_any_order_never_lock_each_other_out(
+    server, schema, make
+) -> None:
+    ids = [f"{number:03}" for number in range(500)]
+    first, second = make(), make()
+    await asyncio.gather(first.open(), second.open())
+    forth = [Change(row(task_id, owner="first")) for task_id in ids]
+    back = [Change(row(task_id, owner="second")) for task_id in reversed(ids)]
+    mine, theirs = await at_once(server, schema, first.commit(forth), second.commit(back))
+    assert [not outcome.applied for outcome in mine] == [outcome.applied for outcome in reversed(theirs)]
+
+
 async def test_a_key_may_be_longer_than_an_index_page(make) -> None:
     backend = make()
     key = "".join(str(uuid.uuid4()) for _ in range(1000))

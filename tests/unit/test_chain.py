@@ -508,6 +508,24 @@ def test_every_observer_puts_what_it_must_remember_into_one_carrier():
     assert {"a": "1", "b": "1"} == carrier
 
 
+@pytest.mark.parametrize("value", [object(), 1, None, "\ud800", "\0"])
+def test_what_could_not_be_stored_does_not_get_into_the_carrier(value: Any):
+    class Careless(TaskObserver):
+        def inject(self, event: LifecycleEvent, carrier: dict[str, str]):
+            carrier["careless"] = value
+
+    class Careful(TaskObserver):
+        def inject(self, event: LifecycleEvent, carrier: dict[str, str]):
+            carrier["careful"] = "yes"
+
+    carrier: dict[str, str] = {}
+    chain = LoggerChain([Careless(), Careful()])
+    chain.inject(lifecycle(), carrier)
+
+    assert {"careful": "yes"} == carrier
+    assert [1, 0] == [stats.errors for stats in chain.stats()]
+
+
 def test_an_observer_is_introduced_to_its_manager():
     class Watching(TaskObserver):
         source: Any = None

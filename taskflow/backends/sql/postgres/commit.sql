@@ -24,7 +24,8 @@ inserted AS (
     SELECT {columns} FROM change
     -- Counting makes it wait for the changes: they may give up a key that is wanted here.
     WHERE expected_status IS NULL AND (SELECT count(*) FROM changed) >= 0
-    ORDER BY held_key, place
+    -- The first of a key gets it; retries have none, and the same ids on every instance.
+    ORDER BY held_key, CASE WHEN held_key IS NULL THEN task_id END, place
     ON CONFLICT DO NOTHING
     RETURNING task_id
 )
