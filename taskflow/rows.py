@@ -15,7 +15,7 @@ from typing import Any, Final
 from pydantic_core import PydanticSerializationError, to_json
 
 from taskflow.exceptions import BackendFormatError
-from taskflow.models import FailedAttempt, TaskRecord, TaskStatus
+from taskflow.models import TERMINAL, FailedAttempt, TaskRecord, TaskStatus
 from taskflow.query import Cursor, labels, microseconds, moment, search_text
 
 __all__ = ["RELEASED", "TaskRow", "to_record", "to_row"]
@@ -84,6 +84,8 @@ class TaskRow:
 
 def to_row(record: TaskRecord, owner: str | None) -> TaskRow:
     """A record as a row of the instance ``owner``; a finished one belongs to nobody."""
+    # First: another thread may be changing the record, and sets this last.
+    status = record.status
     plain = zip(PLAIN, _plain(record), DEFAULTS, strict=True)
     body = {name: value for name, value, default in plain if value != default}
     for name, value in zip(MOMENTS, _moments(record), strict=True):
@@ -94,15 +96,15 @@ def to_row(record: TaskRecord, owner: str | None) -> TaskRow:
     encoded = record.payload is not None or record.encrypted_payload is not None
     if not record.arguments_kept or (not encoded and (record.args or record.kwargs)):
         body["arguments_kept"] = False
-    holds = record.durable and record.status in KEY_HOLDERS
+    holds = record.durable and status in KEY_HOLDERS
     return TaskRow(
         task_id=record.task_id,
         func_name=record.func_name,
-        status=record.status,
+        status=status,
         created=microseconds(record.created_at),
         ended=None if record.end_time is None else microseconds(record.end_time),
         duration=record.duration,
-        owner=None if record.finished else owner,
+        owner=None if status in TERMINAL else owner,
         durable=record.durable,
         held_key=record.idempotency_key if holds else None,
         labels=labels(record),

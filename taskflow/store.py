@@ -213,6 +213,8 @@ class TaskStore:
                 raise InvalidTransitionError(task_id, left, status)
             now = datetime.now(UTC)
             first_start = self._change(record, status, now, failure, next_delay, reason)
+            # Last: who reads the state first, without the lock, finds all that belongs to it.
+            record.status = status
             if not self._stream.active:
                 return record
             event = _event(record, now, failure)
@@ -241,9 +243,9 @@ class TaskStore:
         next_delay: float | None,
         reason: str | None,
     ) -> bool:
-        """Put the record into its new state; under the lock. Whether this starts it for the first time."""
+        """Set what belongs to a new state; under the lock. Whether it is the first start."""
         clock = time.monotonic()
-        record.status, record.state_clock = status, clock
+        record.state_clock = clock
         if failure is not None:
             record.error, record.error_type = failure.error, failure.error_type
             record.stacktrace = failure.stacktrace
@@ -261,7 +263,7 @@ class TaskStore:
             record.retries_used += 1
             self._remember_attempt(record, now, failure, next_delay or 0.0)
         elif status is not PENDING:
-            self._finish(record, now, clock)
+            self._finish(record, status, now, clock)
         return False
 
     def _remember_attempt(
@@ -273,16 +275,16 @@ class TaskStore:
         attempt = FailedAttempt(started, now, error[:ATTEMPT_ERROR], error_type, next_delay)
         record.failed_attempts = [*(record.failed_attempts or ()), attempt][-ATTEMPTS:]
 
-    def _finish(self, record: TaskRecord, now: datetime, clock: float) -> None:
+    def _finish(self, record: TaskRecord, status: TaskStatus, now: datetime, clock: float) -> None:
         record.end_time = now
-        if record.status is SUCCESS:
+        if status is SUCCESS:
             record.error = record.error_type = record.stacktrace = None
         if record.started_clock is not None:
             record.elapsed = clock - record.started_clock
         elif record.start_time is not None:  # in another process: only the wall clock knows
             record.elapsed = max(0.0, (now - record.start_time).total_seconds())
         self._finished.append(record.task_id)
-        if record.idempotency_key is not None and record.status is not SUCCESS:
+        if record.idempotency_key is not None and status is not SUCCESS:
             self._release_key(record)
         if len(self._finished) > self.max_history:
             self._evict()

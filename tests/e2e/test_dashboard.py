@@ -529,6 +529,43 @@ def moment(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
+def test_a_line_of_the_stream_that_is_quicker_than_the_record_has_its_place(
+    modules: Callable[[str, str], Any],
+) -> None:
+    lines = [f"2026-01-01T00:00:0{n}.000001Z INFO line {n}" for n in (1, 2)]
+    quick = {"timestamp": "2026-01-01T00:00:03.000001+00:00", "level": "info", "message": "line 3"}
+    texts = modules(
+        "logs",
+        f"((logs) => {{ logs.append({json.dumps(quick)}); logs.show({json.dumps(lines)});"
+        " return new Promise(requestAnimationFrame).then(() =>"
+        " [...logs.element.querySelectorAll('.text')].map((text) => text.textContent)) })(new m.Logs())",
+    )
+    assert texts == ["line 1", "line 2", "line 3"]
+
+
+def test_a_list_that_could_not_be_read_again_is_read_again_when_asked(browser: Browser) -> None:
+    manager = TaskManager()
+    remember(manager, finished(1))
+
+    @manager.task()
+    async def greet() -> None: ...
+
+    with dashboard(browser, admin_app(manager)) as page:
+        expect(page.locator("#connection")).to_have_text("Live")
+        expect(rows(page)).to_have_count(1)
+        page.get_by_role("button", name="Pause").click()
+        manager.enqueue(greet)
+        news = page.get_by_role("button", name="1 new task")
+        expect(news).to_be_visible()
+        page.route("**/tasks?*", lambda route: route.abort())
+        news.click()
+        expect(page.get_by_text("The server cannot be reached.")).to_be_visible()
+        expect(rows(page)).to_have_count(1)
+        page.unroute("**/tasks?*")
+        page.get_by_role("button", name="Try again").click()
+        expect(row(page, "greet")).to_be_visible()
+
+
 def test_new_tasks_do_not_move_what_one_reads(browser: Browser) -> None:
     manager = TaskManager()
     remember(manager, *(finished(number) for number in range(150, 0, -1)))

@@ -89,6 +89,24 @@ def test_an_event_has_every_field(start: TaskStatus, end: TaskStatus):
         assert event == LifecycleEvent(**{f.name: getattr(event, f.name) for f in fields(event)})
 
 
+@pytest.mark.parametrize("end", [TaskStatus.RETRYING, TaskStatus.FAILED, TaskStatus.SUCCESS])
+def test_the_state_is_set_after_all_that_belongs_to_it(end: TaskStatus):
+    class Watched(TaskRecord):
+        def __setattr__(self, name: str, value: Any) -> None:
+            changed.append(name)
+            super().__setattr__(name, value)
+
+    changed: list[str] = []
+    store = TaskStore()
+    store.add(Watched("1", "work"))
+    store.transition("1", TaskStatus.RUNNING)
+    changed.clear()
+    store.transition("1", end, failure=FAILURE)
+
+    assert "status" == changed[-1]
+    assert {"error", "stacktrace", "status"} <= set(changed)
+
+
 @pytest.mark.parametrize(
     ("start", "end"),
     [(start, end) for start in TaskStatus for end in TaskStatus if end not in TRANSITIONS[start]],

@@ -102,7 +102,7 @@ class BulkRetry {
     if (!query.has("until")) query.set("until", new Date(this.#started).toISOString());
     changed();
     try {
-      for (let more = true; more && !this.#stopped;) {
+      for (let more = true; more && !this.#stopped && !this.error;) {
         const { records, cursor } = await page(query);
         await this.#retryPage(records, changed);
         query.set("cursor", cursor);
@@ -117,7 +117,7 @@ class BulkRetry {
     const queue = records.values();
     const worker = async () => {
       for (const record of queue) {
-        if (this.#stopped) return;
+        if (this.#stopped || this.error) return;
         await this.#retryOne(record.task_id);
         changed();
       }
@@ -132,7 +132,10 @@ class BulkRetry {
       else this.retried += 1;
     } catch (error) {
       // Without a server, or a session, the others would fail in the same way.
-      if (!(error instanceof ApiError) || [0, 401, 503].includes(error.status)) throw error;
+      if (!(error instanceof ApiError) || [0, 401, 503].includes(error.status)) {
+        this.error = error;
+        return;
+      }
       this.#refuse(error.message.replaceAll(id, "…"), id);
     }
   }

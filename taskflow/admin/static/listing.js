@@ -29,6 +29,7 @@ export class Listing {
   #next = {}; // what asks for the following page
   #read = 0;
   #request = null;
+  #failed = null; // does it once more
   #changed;
   #following;
 
@@ -75,9 +76,7 @@ export class Listing {
 
   /** Try what failed last once more. */
   again() {
-    if (this.rows.length === 0) return this.reload();
-    this.state = "ready";
-    return this.more();
+    return this.#failed?.();
   }
 
   /** Take what the stream tells. */
@@ -89,6 +88,7 @@ export class Listing {
 
   async #turn(from, prepare = () => {}) {
     const request = this.#begin();
+    this.#failed = () => this.#turn(from, prepare);
     const found = await this.#fetch(request, from);
     if (found === null || request.signal.aborted) return;
     prepare();

@@ -46,7 +46,8 @@ export class Logs {
     const key = `${line.timestamp} ${line.level} ${line.message}`;
     if (this.#known.has(key)) return;
     this.#known.add(key);
-    this.#lines.push(line);
+    const before = this.#lines.findLastIndex((each) => time(each) <= time(line));
+    this.#lines.splice(before + 1, 0, line); // the stream may be quicker than the record
   }
 
   #drawSoon() {
@@ -83,6 +84,8 @@ export class Logs {
     );
   }
 }
+
+const time = ({ timestamp }) => timestamp || "~"; // the remark that lines were cut comes last
 
 // Taskflow's own remark that further lines were not kept has neither time nor level.
 function parse(text) {

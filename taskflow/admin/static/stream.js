@@ -40,6 +40,7 @@ export class Stream {
     document.addEventListener("visibilitychange", () => this.#look(), { signal });
     addEventListener("online", () => this.hurry(), { signal });
     this.#connect();
+    this.#look(); // the page may have been opened in the background
   }
 
   /** End it for good. */
