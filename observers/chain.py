@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from taskflow.checks import check_seconds, is_utf8
+from taskflow.checks import check_seconds, is_storable
 from taskflow.exceptions import ConfigurationError
 from taskflow.observers.base import RANKS, BackendEvent, LifecycleEvent, LogEvent, TaskObserver
 from taskflow.observers.mailbox import HANDLER_ERRORS, Mailbox
@@ -229,7 +229,7 @@ def _feeds(observers: Iterable[TaskObserver]) -> Iterable[_Feed]:
 def _checked_carrier(carrier: dict[str, str]) -> dict[str, str]:
     """A carrier that can be stored: anything else would keep all records from being saved."""
     for key, value in carrier.items():
-        if not all(isinstance(text, str) and is_utf8(text) and "\0" not in text for text in (key, value)):
+        if not all(isinstance(text, str) and is_storable(text) for text in (key, value)):
             raise TypeError(f"inject must put text into the carrier, not {key!r}: {type(value).__name__}")
     return carrier
 

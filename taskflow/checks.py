@@ -71,9 +71,14 @@ def check_token(parameter: str, value: str) -> str:
 
 def check_storable(parameter: str, value: str) -> str:
     """Return ``value`` if every database takes it as text: no NUL, no lone surrogates."""
-    if "\0" in value or not is_utf8(value):
+    if not is_storable(value):
         raise ConfigurationError(parameter, value, "must be text without NUL and lone surrogates")
     return value
+
+
+def is_storable(text: str) -> bool:
+    """Whether every database takes it as text: no NUL, no lone surrogates."""
+    return "\0" not in text and is_utf8(text)
 
 
 def is_utf8(text: str) -> bool:

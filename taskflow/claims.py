@@ -92,7 +92,9 @@ class Claims:
         """Those of the claims that are ours now."""
         self._unanswered = claims
         if claims:
-            outcomes = await self._instance.commit(lambda token: [_change(c.row, token) for c in claims])
+            outcomes = await self._instance.commit(
+                lambda token: [_passed(c.row, c.row.owner, token) for c in claims]
+            )
             claims = [claim for claim, outcome in zip(claims, outcomes, strict=True) if outcome.applied]
         self._unanswered = []
         return claims
@@ -108,7 +110,7 @@ class Claims:
         claims = [claim for claim in self._unanswered if claim.released]
         self._unanswered = []
         if claims:
-            await self._instance.commit(lambda token: [_release(c.row, token) for c in claims])
+            await self._instance.commit(lambda token: [_passed(c.row, token, RELEASED) for c in claims])
 
     async def complain(self) -> None:
         """Log which rows nobody here can run for want of a function.
@@ -152,12 +154,7 @@ class Claims:
             logger.error(message, row.func_name, row.task_id, error)
 
 
-def _release(row: TaskRow, token: str) -> Change:
-    """The same row, taken from its owner."""
-    return Change(replace(row, owner=RELEASED), (token, row.status))
-
-
-def _change(row: TaskRow, token: str) -> Change:
-    """The same row with another owner."""
-    assert row.owner is not None  # it has not ended
-    return Change(replace(row, owner=token), (row.owner, row.status))
+def _passed(row: TaskRow, giver: str | None, taker: str) -> Change:
+    """The same row with another owner, under the condition that it still has the one before."""
+    assert giver is not None  # it has not ended
+    return Change(replace(row, owner=taker), (giver, row.status))

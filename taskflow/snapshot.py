@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from itertools import islice
 from typing import Final
@@ -124,7 +124,7 @@ class SnapshotScheduler:
         rows = [to_row(record, owner) for record in records]
         await self._instance.vitals.measure("save", self._instance.backend.save(rows))
 
-    async def release(self, records: Iterable[TaskRecord]) -> None:
+    async def release(self, records: Collection[TaskRecord]) -> None:
         """Save unfinished records for anybody to take over; a flush does not save them any more.
 
         Not to be called while `run` runs.
@@ -132,10 +132,9 @@ class SnapshotScheduler:
         Raises:
             BackendError: that failed.
         """
-        left = list(records)
-        await self.save(left, released=True)
+        await self.save(records, released=True)
         with self._lock:
-            for record in left:
+            for record in records:
                 self._changed.pop(record.task_id, None)
 
     def _take(self, count: int) -> list[TaskRecord]:

@@ -117,6 +117,15 @@ async def stored(backend: MemoryBackend, task_id: str) -> TaskStatus | None:
     return None if row is None else row.status
 
 
+async def stored_as(backend: MemoryBackend, task_id: str, status: TaskStatus) -> None:
+    """Return once the backend has the task in that state."""
+
+    async def is_stored() -> bool:
+        return await stored(backend, task_id) is status
+
+    await until(is_stored)
+
+
 @asynccontextmanager
 async def client(manager: TaskManager, app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """The app as a server would run it, in this loop."""

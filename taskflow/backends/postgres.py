@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from taskflow.backend import APPLIED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
 from taskflow.backends.postgres_rows import KIND, Result, change_arrays, listing, row_of, save_arrays, sql
-from taskflow.checks import check_int, check_seconds, is_utf8
+from taskflow.checks import check_int, check_seconds, is_storable
 from taskflow.exceptions import ConfigurationError
 from taskflow.models import TaskStatus
 from taskflow.query import Cursor, TaskQuery, microseconds
@@ -75,7 +75,7 @@ class PostgresBackend(SnapshotBackend):
             await self._ask("save", save_arrays(rows))
 
     async def get(self, task_id: str) -> TaskRow | None:
-        if "\0" in task_id or not is_utf8(task_id):
+        if not is_storable(task_id):
             return None  # it cannot be stored, nor asked for
         found = await self._ask("get", {"task_id": task_id})
         return row_of(found[0]) if found else None

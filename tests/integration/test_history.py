@@ -20,6 +20,25 @@ from taskflow.retry import _draft, retry_id
 from tests.faulty import FaultyBackend
 from tests.instances import Instance, ends, until
 
+
+class SlowBackend(MemoryBackend):
+    """Saves when it is told to.
+
+    Attributes:
+        saving: set when it has been asked.
+        go: set it to have it done.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.saving, self.go = asyncio.Event(), asyncio.Event()
+
+    async def save(self, rows: Any) -> None:
+        self.saving.set()
+        await self.go.wait()
+        await super().save(rows)
+
+
 # History
 
 
@@ -42,24 +61,18 @@ async def test_a_record_that_changed_is_saved_once_and_then_no_more():
 
 
 async def test_what_piles_up_while_others_are_saved_is_saved_at_once(monkeypatch: pytest.MonkeyPatch):
-    class SlowBackend(MemoryBackend):
-        async def save(self, rows: Any) -> None:
-            saving.set()
-            await go.wait()
-            await super().save(rows)
-
     monkeypatch.setattr(snapshot, "EARLY", 10)
-    saving, go, backend = asyncio.Event(), asyncio.Event(), SlowBackend()
+    backend = SlowBackend()
     async with Instance(backend, snapshot_interval=3600) as instance:
         instance.go.set()
         work = instance.task()
         for number in range(10):
             instance.manager.enqueue(work, number)
-        await saving.wait()
+        await backend.saving.wait()
         for number in range(20):  # beyond the mark, while the first are being saved
             instance.manager.enqueue(work, number)
         await instance.manager.drain()
-        go.set()
+        backend.go.set()
         await until(lambda: len(backend._rows) == 30)
 
 
@@ -79,24 +92,18 @@ async def test_a_record_that_left_the_memory_before_it_was_saved_is_still_found_
 
 
 async def test_a_record_that_left_the_memory_is_found_also_while_it_is_being_saved():
-    class SlowBackend(MemoryBackend):
-        async def save(self, rows: Any) -> None:
-            saving.set()
-            await go.wait()
-            await super().save(rows)
-
-    saving, go = asyncio.Event(), asyncio.Event()
-    async with Instance(SlowBackend(), max_history=1) as instance:
+    backend = SlowBackend()
+    async with Instance(backend, max_history=1) as instance:
         instance.go.set()
         work = instance.task()
         ids = [instance.manager.enqueue(work, n) for n in range(3)]
         await instance.manager.drain()
         assert instance.manager._scheduler is not None
         flushing = asyncio.create_task(instance.manager._scheduler.flush())
-        await saving.wait()
+        await backend.saving.wait()
         found = [await instance.manager.history.get(task_id) for task_id in ids]
         assert ids == [record.task_id for record in found if record is not None]
-        go.set()
+        backend.go.set()
         await flushing
         assert [] == list(instance.manager._scheduler.unsaved())
 

@@ -179,11 +179,10 @@ async def test_what_was_being_taken_over_when_a_shutdown_began_is_left_for_the_n
     class SlowBackend(MemoryBackend):
         async def commit(self, changes: Any) -> Any:
             outcomes = await super().commit(changes)
-            committed.set()  # the server has done it ...
-            await answer.wait()  # ... and its answer is under way
+            await answer.wait()  # the server has done it, and its answer is under way
             return outcomes
 
-    committed, answer, backend = asyncio.Event(), asyncio.Event(), SlowBackend()
+    answer, backend = asyncio.Event(), SlowBackend()
     answer.set()
     async with Instance(backend, requeue_pending=True) as old:
         task_id = enqueue_only(old, old.task(), 1)
@@ -192,12 +191,9 @@ async def test_what_was_being_taken_over_when_a_shutdown_began_is_left_for_the_n
             answer.clear()
             await old.manager.shutdown()
             old.dead = True
-            committed.clear()
             await until(lambda: backend._rows[task_id].owner != RELEASED)
             stopping = asyncio.create_task(taker.manager.shutdown())
-            await asyncio.sleep(0)
-            taker.manager._persistence.stop_recovering()  # type: ignore[union-attr]
-            await asyncio.sleep(0)
+            await until(lambda: taker.manager._shutdown.begun)
             answer.set()
             await stopping
         assert RELEASED == backend._rows[task_id].owner

@@ -24,7 +24,7 @@ from taskflow import (
 )
 from taskflow.backends import MemoryBackend
 from tests.faulty import FaultyBackend
-from tests.instances import Instance, client, ends, stored, until
+from tests.instances import Instance, client, ends, stored, stored_as, until
 
 # The write-ahead
 
@@ -91,11 +91,7 @@ async def test_a_write_whose_answer_was_lost_does_not_leave_a_task_that_nobody_r
         with pytest.raises(CommitError, match="the answer was lost"):
             await instance.manager.committed(task_id)
         backend.lost_answers = False
-
-        async def cancelled() -> bool:
-            return await stored(backend, task_id) is TaskStatus.CANCELLED
-
-        await until(cancelled)
+        await stored_as(backend, task_id, TaskStatus.CANCELLED)
         assert [] == instance.ran
 
 
@@ -266,11 +262,7 @@ async def test_tasks_go_on_while_the_backend_is_away_and_their_ends_reach_it_aft
             await instance.manager.committed(refused)
 
         backend.down = False
-
-        async def succeeded() -> bool:
-            return await stored(backend, durable) is TaskStatus.SUCCESS
-
-        await until(succeeded)
+        await stored_as(backend, durable, TaskStatus.SUCCESS)
     assert TaskStatus.SUCCESS is await stored(backend, plain)
     assert TaskStatus.CANCELLED is await stored(backend, refused)
 

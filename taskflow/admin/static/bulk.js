@@ -92,6 +92,10 @@ class BulkRetry {
     return [...this.refused.values()].reduce((sum, ids) => sum + ids.length, 0);
   }
 
+  get #over() {
+    return this.#stopped || this.error !== null;
+  }
+
   stop() {
     this.#stopped = true;
   }
@@ -102,7 +106,7 @@ class BulkRetry {
     if (!query.has("until")) query.set("until", new Date(this.#started).toISOString());
     changed();
     try {
-      for (let more = true; more && !this.#stopped && !this.error;) {
+      for (let more = true; more && !this.#over;) {
         const { records, cursor } = await page(query);
         await this.#retryPage(records, changed);
         query.set("cursor", cursor);
@@ -117,7 +121,7 @@ class BulkRetry {
     const queue = records.values();
     const worker = async () => {
       for (const record of queue) {
-        if (this.#stopped || this.error) return;
+        if (this.#over) return;
         await this.#retryOne(record.task_id);
         changed();
       }

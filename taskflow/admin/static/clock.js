@@ -6,6 +6,7 @@
 
 import { h, setText } from "./dom.js";
 import { duration, exact, local, relative } from "./format.js";
+import { isFinished } from "./status.js";
 
 let offset = 0;
 
@@ -36,6 +37,12 @@ export const whenExactly = (text) =>
 /** A text that counts up, from a moment in milliseconds since 1970. */
 export function elapsed(since) {
   return h("span", { "data-elapsed": since }, duration(Math.max(0, now() - since) / 1000));
+}
+
+/** How long a task took, from seconds; or has taken, if it has not ended, from its start in milliseconds. */
+export function took(status, started, seconds) {
+  const unknown = !started || started > now() + 60_000; // by the clock of an instance that is far ahead
+  return isFinished(status) || unknown ? duration(seconds) : elapsed(started);
 }
 
 /** Bring every such text up to date. */

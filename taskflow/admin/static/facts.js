@@ -3,12 +3,10 @@
  * @module facts
  */
 
-import { elapsed, now, whenExactly } from "./clock.js";
+import { now, took, whenExactly } from "./clock.js";
 import { breakable, h } from "./dom.js";
-import { duration } from "./format.js";
 import { icon } from "./icons.js";
 import { announce } from "./notices.js";
-import { isFinished } from "./status.js";
 
 const REASONS = {
   shutdown: "The process stopped before its end.",
@@ -48,7 +46,7 @@ export function facts(record, link) {
     ["Added", whenExactly(record.created_at)],
     ["Started", whenExactly(record.start_time)],
     ["Ended", record.end_time && whenExactly(record.end_time)],
-    ["Duration", took(record)],
+    ["Duration", record.start_time && took(record.status, Date.parse(record.start_time), record.duration)],
     ["Retries", record.max_retries > 0 && `${record.retries_used} of ${record.max_retries} used`],
     ["Next attempt", record.next_attempt_at && due(record.next_attempt_at)],
     ["Retry of", record.retry_of && link(record.retry_of)],
@@ -63,11 +61,6 @@ export function facts(record, link) {
     .filter(([, value]) => value)
     .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)));
   return section("Facts", h("dl", { class: "facts" }, rows));
-}
-
-function took({ start_time: started, status, duration: seconds }) {
-  if (isFinished(status)) return started && duration(seconds);
-  return started && elapsed(Date.parse(started));
 }
 
 const due = (moment) =>

@@ -3,10 +3,10 @@
  * @module table
  */
 
-import { elapsed, now, when } from "./clock.js";
+import { took, when } from "./clock.js";
 import { fill, h, setAttribute } from "./dom.js";
-import { duration, errorText, shortId } from "./format.js";
-import { badge, isFinished } from "./status.js";
+import { errorText, shortId } from "./format.js";
+import { badge } from "./status.js";
 
 const AROUND = 10; // rows above and below what is in sight
 const NEAR = 30; // rows before the end at which the next page is asked for
@@ -178,7 +178,7 @@ function cells(row, address) {
     [name, detail, brief],
     when(row.created_at),
     attempts(row),
-    took(row),
+    took(row.status, row.started, row.duration),
     tags(row.tags),
     text && h("span", { title: text }, text),
   ];
@@ -189,11 +189,6 @@ function attempts({ status, started, retries_used: retries, max_retries: most })
   const waits = status === "pending" || status === "retrying";
   const begun = started ? retries + (waits ? 0 : 1) : 0;
   return most === 0 ? begun || "–" : `${begun} of ${most + 1}`;
-}
-
-function took(row) {
-  if (isFinished(row.status) || !row.started || row.started > now() + 60_000) return duration(row.duration);
-  return elapsed(row.started);
 }
 
 function tags(of) {

@@ -138,8 +138,8 @@ function drawPhase(phase, from, span) {
   );
 }
 
-function drawNote({ note, live }) {
-  return note && !live && h("tr", { class: "note" }, h("td"), h("td", { colspan: 2 }, h("p", { title: note }, note)));
+function drawNote({ note }) {
+  return note && h("tr", { class: "note" }, h("td"), h("td", { colspan: 2 }, h("p", { title: note }, note)));
 }
 
 function axis(span, room) {
