@@ -30,7 +30,7 @@ COMPLAINT = "griffe: "
 """What is wrong with a docstring is only printed, whatever ``--strict`` says."""
 
 COPIED = frozenset({".css", ".png", ".svg"})
-LOGO = ROOT / "taskflow/admin/static/favicon.svg"
+LOGO = ROOT / "taskflow/admin/pages/static/favicon.svg"
 LANGUAGES = {
     ".alloy": "hcl",
     ".json": "json",

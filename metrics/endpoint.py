@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from taskflow.checks import check_token
+from taskflow.core.checks import check_token
 from taskflow.metrics.export import scrape_of
 from taskflow.metrics.exposition import encode
 from taskflow.metrics.saturation import SaturationSource

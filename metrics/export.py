@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
-from taskflow.exceptions import ConfigurationError
+from taskflow.core.exceptions import ConfigurationError
 from taskflow.metrics.catalogue import EVENT_LOOP_LAG
 from taskflow.metrics.files import multiprocess_directory
 from taskflow.metrics.instruments import FileInstruments, Instruments, MemoryInstruments

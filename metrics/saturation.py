@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from anyio import CapacityLimiter
 from prometheus_client import Metric
 
+from taskflow.core.models import TaskRecord, TaskStatus
 from taskflow.metrics.catalogue import (
     BUILD_INFO,
     OBSERVER_DROPPED,
@@ -29,7 +30,6 @@ from taskflow.metrics.catalogue import (
 )
 from taskflow.metrics.families import GaugeFamily, SeriesFamily
 from taskflow.metrics.labels import BoundedLabel
-from taskflow.models import TaskRecord, TaskStatus
 from taskflow.version import __version__
 
 __all__ = ["Reading", "Saturation", "SaturationSource"]

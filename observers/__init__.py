@@ -9,7 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from taskflow.observers.base import BackendEvent, LifecycleEvent, LogEvent, TaskObserver
+from taskflow.core.events import BackendEvent, LifecycleEvent, LogEvent
+from taskflow.observers.base import TaskObserver
 from taskflow.observers.chain import LoggerChain, ObserverStats
 from taskflow.observers.file import FileLogger
 from taskflow.observers.memory import InMemoryLogger

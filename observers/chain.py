@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from taskflow.checks import check_seconds, is_storable
-from taskflow.exceptions import ConfigurationError
-from taskflow.observers.base import RANKS, BackendEvent, LifecycleEvent, LogEvent, TaskObserver
+from taskflow.core.checks import check_seconds, is_storable
+from taskflow.core.events import RANKS, BackendEvent, LifecycleEvent, LogEvent
+from taskflow.core.exceptions import ConfigurationError
+from taskflow.observers.base import TaskObserver
 from taskflow.observers.mailbox import HANDLER_ERRORS, Mailbox
 
 __all__ = ["LoggerChain", "ObserverStats"]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal, get_args
 from weakref import WeakSet, WeakValueDictionary
 
-from taskflow.checks import check_choice, check_int
-from taskflow.exceptions import ConfigurationError
+from taskflow.core.checks import check_choice, check_int
+from taskflow.core.exceptions import ConfigurationError
 from taskflow.observers.formatting import Format
 from taskflow.observers.writer import LineLogger, LineWriter
 

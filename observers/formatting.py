@@ -26,11 +26,11 @@ from json.encoder import encode_basestring as quote  # the C function behind jso
 from operator import attrgetter
 from typing import Any, Literal
 
-from taskflow.clock import rfc3339, utc_second
-from taskflow.models import TaskStatus
-from taskflow.observers.base import LifecycleEvent, LogEvent
+from taskflow.core.clock import rfc3339, utc_second
+from taskflow.core.events import LifecycleEvent, LogEvent
+from taskflow.core.models import TaskStatus
+from taskflow.core.spans import SpanIds
 from taskflow.observers.plain import plain
-from taskflow.spans import SpanIds
 
 __all__ = [
     "FORMATS",

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from taskflow.running import cancellations
+from taskflow.core.running import cancellations
 
 Handler = Callable[[Any], Awaitable[None]]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver, is_at_least
+from taskflow.core.events import LifecycleEvent, LogEvent, is_at_least
+from taskflow.observers.base import TaskObserver
 
 __all__ = ["InMemoryLogger"]
 

@@ -12,10 +12,11 @@ from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from taskflow.checks import check_choice, check_int
-from taskflow.exceptions import ConfigurationError
-from taskflow.models import TaskStatus
-from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver
+from taskflow.core.checks import check_choice, check_int
+from taskflow.core.events import LifecycleEvent, LogEvent
+from taskflow.core.exceptions import ConfigurationError
+from taskflow.core.models import TaskStatus
+from taskflow.observers.base import TaskObserver
 from taskflow.observers.otel_attributes import (
     DROPPED_LOGS,
     ERROR_TYPE,

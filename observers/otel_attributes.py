@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from taskflow.observers.base import LifecycleEvent
+from taskflow.core.events import LifecycleEvent
 
 TASK_ID = "taskflow.task.id"
 TASK_NAME = "taskflow.task.name"

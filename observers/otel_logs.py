@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from opentelemetry._logs import Logger, SeverityNumber
 from opentelemetry.trace import Span
 
-from taskflow.observers.base import LogEvent
+from taskflow.core.events import LogEvent
 from taskflow.observers.otel_attributes import (
     LOG_SEVERITY,
     TASK_ID,

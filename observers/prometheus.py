@@ -10,7 +10,9 @@ from typing import Generic, TypeVar
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from taskflow.exceptions import ConfigurationError
+from taskflow.core.events import BackendEvent, LifecycleEvent, LogEvent
+from taskflow.core.exceptions import ConfigurationError
+from taskflow.core.models import TERMINAL, TaskStatus
 from taskflow.metrics.catalogue import (
     POOL_WAIT,
     SECONDS_BUCKETS,
@@ -29,8 +31,7 @@ from taskflow.metrics.families import Counter, Histogram
 from taskflow.metrics.instruments import Instruments
 from taskflow.metrics.persistence import PersistenceMetrics
 from taskflow.metrics.saturation import SaturationSource
-from taskflow.models import TERMINAL, TaskStatus
-from taskflow.observers.base import BackendEvent, LifecycleEvent, LogEvent, TaskObserver
+from taskflow.observers.base import TaskObserver
 
 __all__ = ["PrometheusObserver"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
-from taskflow.exceptions import ConfigurationError
+from taskflow.core.exceptions import ConfigurationError
 from taskflow.observers.formatting import Format
 from taskflow.observers.writer import LineLogger, LineWriter
 

@@ -20,8 +20,9 @@ from concurrent.futures import Future
 from typing import Protocol
 from weakref import WeakSet
 
-from taskflow.checks import check_bool, check_choice
-from taskflow.observers.base import LifecycleEvent, LogEvent, TaskObserver, is_at_least
+from taskflow.core.checks import check_bool, check_choice
+from taskflow.core.events import LifecycleEvent, LogEvent, is_at_least
+from taskflow.observers.base import TaskObserver
 from taskflow.observers.formatting import FORMATS, Format
 
 __all__ = ["BATCH_LINES", "BUFFER_LIMIT", "INTERVAL", "LineLogger", "LineWriter", "Sink"]

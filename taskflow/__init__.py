@@ -6,10 +6,7 @@ from typing import Any
 
 from taskflow import backends, observers
 from taskflow.admin import TaskAdmin, TaskAuthBackend
-from taskflow.backend import SnapshotBackend
-from taskflow.background import ManagedBackgroundTasks
-from taskflow.context import TaskContext, TaskLogFilter, get_task_context, task_log
-from taskflow.exceptions import (
+from taskflow.core.exceptions import (
     ArgumentsNotKeptError,
     BackendError,
     BackendFormatError,
@@ -29,8 +26,11 @@ from taskflow.exceptions import (
     TaskNotFoundError,
     TaskNotRetryableError,
 )
+from taskflow.core.models import TaskConfig, TaskRecord, TaskStatus
+from taskflow.execution.context import TaskContext, TaskLogFilter, get_task_context, task_log
+from taskflow.execution.registry import TaskRegistry
+from taskflow.execution.store import TaskStore
 from taskflow.manager import TaskManager
-from taskflow.models import TaskConfig, TaskRecord, TaskStatus
 from taskflow.observers import (
     BackendEvent,
     FileLogger,
@@ -41,10 +41,10 @@ from taskflow.observers import (
     StdoutLogger,
     TaskObserver,
 )
-from taskflow.registry import TaskRegistry
-from taskflow.snapshot import SnapshotScheduler
-from taskflow.store import TaskStore
+from taskflow.persistence.backend import SnapshotBackend
+from taskflow.persistence.snapshot import SnapshotScheduler
 from taskflow.version import __version__
+from taskflow.web.background import ManagedBackgroundTasks
 
 __all__ = [
     "ArgumentsNotKeptError",

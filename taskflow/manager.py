@@ -9,30 +9,31 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from fastapi import BackgroundTasks, FastAPI
 
-from taskflow import injection, lifecycle
-from taskflow.arguments import ArgumentKeeper
-from taskflow.backend import SnapshotBackend
+from taskflow.arguments.encryption import make_fernet
+from taskflow.arguments.keeper import ArgumentKeeper
 from taskflow.backends import SqliteBackend
-from taskflow.background import ManagedBackgroundTasks, Runner
-from taskflow.checks import check_bool, check_choice, check_int, check_seconds
-from taskflow.concurrency import Pool, SlotPool, ThreadPool
-from taskflow.dispatch import Dispatcher, Lane
-from taskflow.encryption import make_fernet
-from taskflow.enqueue import Enqueuer
-from taskflow.exceptions import ConfigurationError
-from taskflow.execution import Executor
-from taskflow.history import History
-from taskflow.models import TaskConfig, TaskRecord
+from taskflow.core.checks import check_bool, check_choice, check_int, check_seconds
+from taskflow.core.exceptions import ConfigurationError, FunctionNotRegisteredError
+from taskflow.core.models import TaskConfig, TaskRecord
+from taskflow.core.query import MAX_PAGE, TaskQuery
+from taskflow.execution.dispatch import Dispatcher, Lane
+from taskflow.execution.driver import Executor
+from taskflow.execution.enqueue import Enqueuer
+from taskflow.execution.pools import Pool, SlotPool, ThreadPool
+from taskflow.execution.registry import TaskRegistry
+from taskflow.execution.retry import Retrier
+from taskflow.execution.shutdown import Shutdown
+from taskflow.execution.store import TaskStore
+from taskflow.execution.stream import EventStream
 from taskflow.observers.base import TaskObserver
 from taskflow.observers.chain import LoggerChain
 from taskflow.observers.file import FileLogger, resolve_path
-from taskflow.persistence import EngineParts, Persistence, PersistenceOptions
-from taskflow.query import MAX_PAGE, TaskQuery
-from taskflow.registry import TaskRegistry
-from taskflow.retry import Retrier
-from taskflow.shutdown import Shutdown
-from taskflow.store import TaskStore
-from taskflow.stream import EventStream
+from taskflow.persistence.backend import SnapshotBackend
+from taskflow.persistence.history import History
+from taskflow.persistence.persistence import EngineParts, Persistence, PersistenceOptions
+from taskflow.web import injection, lifespan
+from taskflow.web.background import ManagedBackgroundTasks
+from taskflow.web.host import Runner
 
 __all__ = ["TaskManager"]
 
@@ -146,7 +147,7 @@ class TaskManager:
         self.pools: tuple[Pool, ...] = (slots, self._threads)
         self.executor = Executor(self.store, slots, self._threads)
         self.dispatcher = Dispatcher(self.executor)
-        arguments = ArgumentKeeper(self.fernet, requeue=requeue_pending)
+        arguments = self._arguments = ArgumentKeeper(self.fernet, requeue=requeue_pending)
         parts = EngineParts(self.stream, self.store, self.registry, arguments, self.dispatcher)
         self._persistence = None if backend is None else Persistence(backend, parts, persistence)
         kept = self._persistence
@@ -167,7 +168,7 @@ class TaskManager:
         self._shutdown = Shutdown(self.executor, self.dispatcher, self.enqueuer, timeout)
         if self._persistence is not None:
             self._shutdown.listen(self._persistence.stop_recovering)
-        self._signals = lifecycle.SignalChain(self._on_signal)
+        self._signals = lifespan.SignalChain(self._on_signal)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Task[None] | None = None
         if self.logger is not None:
@@ -273,6 +274,20 @@ class TaskManager:
         """
         return await self._retrier.retry(task_id)
 
+    def arguments_of(self, record: TaskRecord) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments that a task was enqueued with, decrypted where they are encrypted.
+
+        Raises:
+            FunctionNotRegisteredError: they are encoded, and its function is not registered.
+            ArgumentsNotKeptError, DecryptionError, TaskArgumentError: they are lost.
+        """
+        entry = self.registry.named(record.func_name)
+        if entry is not None:
+            return self._arguments.recall(record, entry)
+        if record.encrypted_payload is not None or record.payload is not None or not record.arguments_kept:
+            raise FunctionNotRegisteredError(record.task_id, record.func_name)
+        return record.args, record.kwargs
+
     async def committed(self, task_id: str) -> None:
         """Return once a task with ``persist=True`` is stored, so that it survives a crash.
 
@@ -352,7 +367,7 @@ class TaskManager:
             RuntimeError: the app has started.
         """
         injection.add_middleware(self, app)
-        lifecycle.join_lifespan(self, app)
+        lifespan.join_lifespan(self, app)
 
     async def startup(self) -> None:
         """Connect to the backend, start the observers, and dispatch what was enqueued before, here or by

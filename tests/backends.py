@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import pytest
 
-from taskflow.backend import Change, SnapshotBackend
 from taskflow.backends import MemoryBackend, PostgresBackend, RedisBackend, SqliteBackend
-from taskflow.models import TERMINAL, TaskRecord, TaskStatus
-from taskflow.rows import TaskRow, to_row
+from taskflow.core.models import TERMINAL, TaskRecord, TaskStatus
+from taskflow.persistence.backend import Change, SnapshotBackend
+from taskflow.persistence.rows import TaskRow, to_row
 
 REAL = ("sqlite", "postgres", "redis")
 KINDS = ("memory", *REAL)

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from taskflow.backend import Change, Outcome
 from taskflow.backends import MemoryBackend
-from taskflow.exceptions import BackendUnavailableError
-from taskflow.query import TaskQuery
-from taskflow.rows import TaskRow
+from taskflow.core.exceptions import BackendUnavailableError
+from taskflow.core.query import TaskQuery
+from taskflow.persistence.backend import Change, Outcome
+from taskflow.persistence.rows import TaskRow
 
 
 class FaultyBackend(MemoryBackend):

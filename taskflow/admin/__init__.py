@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from taskflow.admin.access.auth import TaskAuthBackend
 from taskflow.admin.admin import TaskAdmin
-from taskflow.admin.auth import TaskAuthBackend
 
 __all__ = ["TaskAdmin", "TaskAuthBackend"]

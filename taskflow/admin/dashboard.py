@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from taskflow.admin.access.guard import visit_of
 from taskflow.admin.addresses import DASHBOARD, base_path
-from taskflow.admin.guard import visit_of
-from taskflow.admin.pages import Page, StaticFiles
+from taskflow.admin.pages.pages import Page, StaticFiles
 
 __all__ = ["Dashboard"]
 

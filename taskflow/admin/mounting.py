@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute
 
-from taskflow.admin.api import Api
+from taskflow.admin.access.guard import same_origin
+from taskflow.admin.access.login import Login
+from taskflow.admin.api.routes import Api
+from taskflow.admin.api.schemas import error_answers
 from taskflow.admin.dashboard import Dashboard
-from taskflow.admin.guard import same_origin
-from taskflow.admin.login import Login
 from taskflow.admin.options import check_path, refuse_taken
-from taskflow.admin.schemas import error_answers
-from taskflow.checks import check_token
-from taskflow.exceptions import ConfigurationError
+from taskflow.core.checks import check_token
+from taskflow.core.exceptions import ConfigurationError
 from taskflow.manager import TaskManager
 
 __all__ = ["Metrics", "make_routers", "requests_of"]

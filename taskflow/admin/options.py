@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.routing import Match
 from starlette.types import Scope
 
-from taskflow.exceptions import ConfigurationError
+from taskflow.core.exceptions import ConfigurationError
 
 __all__ = ["TRACE_ID", "check_instance", "check_path", "check_trace_url", "refuse_taken"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from taskflow.models import TaskRecord
+from taskflow.core.models import TaskRecord
 
 __all__ = ["Reply", "encode", "listing"]
 

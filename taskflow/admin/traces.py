@@ -8,8 +8,8 @@ from collections import OrderedDict
 from opentelemetry.trace import get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from taskflow.models import TaskRecord
-from taskflow.observers.base import LifecycleEvent, LogEvent
+from taskflow.core.events import LifecycleEvent, LogEvent
+from taskflow.core.models import TaskRecord
 
 __all__ = ["Traces"]
 

@@ -1,4 +1,4 @@
-"""The backends: each a file, all held to the contract in `taskflow.backend` by one test suite."""
+"""The backends: each a file, all held to the contract in `taskflow.persistence.backend` by one test suite."""
 
 from __future__ import annotations
 

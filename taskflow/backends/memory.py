@@ -9,10 +9,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar
 
-from taskflow.backend import APPLIED, FIXED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
-from taskflow.models import TERMINAL, TaskStatus
-from taskflow.query import Cursor, TaskQuery, microseconds
-from taskflow.rows import RELEASED, TaskRow, to_record
+from taskflow.core.models import TERMINAL, TaskStatus
+from taskflow.core.query import Cursor, TaskQuery, microseconds
+from taskflow.persistence.backend import APPLIED, FIXED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
+from taskflow.persistence.rows import RELEASED, TaskRow, to_record
 
 __all__ = ["MemoryBackend"]
 

@@ -7,13 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from taskflow.backend import APPLIED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
 from taskflow.backends.postgres_rows import KIND, Result, change_arrays, listing, row_of, save_arrays, sql
-from taskflow.checks import check_int, check_seconds, is_storable
-from taskflow.exceptions import ConfigurationError
-from taskflow.models import TaskStatus
-from taskflow.query import Cursor, TaskQuery, microseconds
-from taskflow.rows import TaskRow
+from taskflow.core.checks import check_int, check_seconds, is_storable
+from taskflow.core.exceptions import ConfigurationError
+from taskflow.core.models import TaskStatus
+from taskflow.core.query import Cursor, TaskQuery, microseconds
+from taskflow.persistence.backend import APPLIED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
+from taskflow.persistence.rows import TaskRow
 
 if TYPE_CHECKING:  # needs the extra
     from taskflow.backends.postgres_server import Connections

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
-from taskflow.backend import FIXED, Change
 from taskflow.backends.statements import COLUMNS, statement
-from taskflow.exceptions import BackendFormatError
-from taskflow.models import TaskStatus
-from taskflow.query import Cursor, TaskQuery, microseconds
-from taskflow.rows import TaskRow
+from taskflow.core.exceptions import BackendFormatError
+from taskflow.core.models import TaskStatus
+from taskflow.core.query import Cursor, TaskQuery, microseconds
+from taskflow.persistence.backend import FIXED, Change
+from taskflow.persistence.rows import TaskRow
 
 __all__ = ["KIND", "Result", "change_arrays", "listing", "row_of", "save_arrays", "sql"]
 

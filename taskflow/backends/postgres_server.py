@@ -15,7 +15,12 @@ from psycopg.pq import Conninfo
 
 from taskflow.backends.postgres_rows import KIND, Result, sql
 from taskflow.backends.statements import migrations
-from taskflow.exceptions import BackendError, BackendFormatError, BackendUnavailableError, ConfigurationError
+from taskflow.core.exceptions import (
+    BackendError,
+    BackendFormatError,
+    BackendUnavailableError,
+    ConfigurationError,
+)
 
 __all__ = ["Connections", "PostgresServer"]
 

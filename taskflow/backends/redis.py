@@ -11,13 +11,13 @@ from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from taskflow.backend import APPLIED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
 from taskflow.backends.redis_text import KIND, as_insert, as_json, as_update, read_rows
-from taskflow.checks import check_seconds, check_storable, check_text, is_utf8
-from taskflow.exceptions import BackendFormatError, ConfigurationError
-from taskflow.models import TERMINAL, TaskStatus
-from taskflow.query import Cursor, TaskQuery, microseconds
-from taskflow.rows import TaskRow
+from taskflow.core.checks import check_seconds, check_storable, check_text, is_utf8
+from taskflow.core.exceptions import BackendFormatError, ConfigurationError
+from taskflow.core.models import TERMINAL, TaskStatus
+from taskflow.core.query import Cursor, TaskQuery, microseconds
+from taskflow.persistence.backend import APPLIED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
+from taskflow.persistence.rows import TaskRow
 
 if TYPE_CHECKING:  # needs the extra
     from taskflow.backends.redis_connection import RedisConnection

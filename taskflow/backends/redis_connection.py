@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MovedError, RedisError, ResponseError
 
 from taskflow.backends.redis_text import KIND, OTHERS, PLACE
-from taskflow.exceptions import BackendFormatError, BackendUnavailableError, ConfigurationError
+from taskflow.core.exceptions import BackendFormatError, BackendUnavailableError, ConfigurationError
 
 __all__ = ["RedisAddress", "RedisConnection"]
 

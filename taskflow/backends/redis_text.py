@@ -14,10 +14,10 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from taskflow.backend import FIXED
-from taskflow.exceptions import BackendFormatError
-from taskflow.models import TaskStatus
-from taskflow.rows import TaskRow
+from taskflow.core.exceptions import BackendFormatError
+from taskflow.core.models import TaskStatus
+from taskflow.persistence.backend import FIXED
+from taskflow.persistence.rows import TaskRow
 
 __all__ = ["CHANGED", "KIND", "OTHERS", "PLACE", "as_insert", "as_json", "as_update", "read_rows"]
 

@@ -11,7 +11,6 @@ from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 
-from taskflow.backend import APPLIED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
 from taskflow.backends.sqlite_file import KIND, Connections, SqliteFile, check_path, transaction
 from taskflow.backends.sqlite_rows import (
     INSERT,
@@ -24,10 +23,11 @@ from taskflow.backends.sqlite_rows import (
     update,
 )
 from taskflow.backends.statements import statement
-from taskflow.checks import check_seconds
-from taskflow.models import TaskStatus
-from taskflow.query import Cursor, TaskQuery, microseconds
-from taskflow.rows import TaskRow
+from taskflow.core.checks import check_seconds
+from taskflow.core.models import TaskStatus
+from taskflow.core.query import Cursor, TaskQuery, microseconds
+from taskflow.persistence.backend import APPLIED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
+from taskflow.persistence.rows import TaskRow
 
 __all__ = ["SqliteBackend"]
 

@@ -15,7 +15,12 @@ from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 from taskflow.backends.statements import migrations
-from taskflow.exceptions import BackendError, BackendFormatError, BackendUnavailableError, ConfigurationError
+from taskflow.core.exceptions import (
+    BackendError,
+    BackendFormatError,
+    BackendUnavailableError,
+    ConfigurationError,
+)
 
 __all__ = ["APPLICATION_ID", "KIND", "Connections", "SqliteFile", "check_path", "transaction"]
 

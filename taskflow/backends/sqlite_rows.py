@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
-from taskflow.backend import FIXED
 from taskflow.backends.sqlite_file import KIND
 from taskflow.backends.statements import COLUMNS, statement
-from taskflow.models import TERMINAL, TaskStatus
-from taskflow.query import TaskQuery, microseconds
-from taskflow.rows import TaskRow
+from taskflow.core.models import TERMINAL, TaskStatus
+from taskflow.core.query import TaskQuery, microseconds
+from taskflow.persistence.backend import FIXED
+from taskflow.persistence.rows import TaskRow
 
 __all__ = ["INSERT", "NAMED", "SAVE", "insert_values", "listing", "row_of", "save_values", "update"]
 

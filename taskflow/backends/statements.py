@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-from taskflow.rows import TaskRow
+from taskflow.persistence.rows import TaskRow
 
 __all__ = ["COLUMNS", "migrations", "statement"]
 

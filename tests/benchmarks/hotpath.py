@@ -33,9 +33,15 @@ INTERVAL = 0.001
 """Seconds of CPU time between two samples."""
 
 PARTS: Mapping[str, tuple[str, ...]] = {
-    "enqueue": ("background", "enqueue", "arguments", "registry", "codec"),
-    "run": ("execution", "stepping", "context", "concurrency", "dispatch", "running"),
-    "states and events": ("store", "models", "stream", "vitals", "clock", "journal"),
+    "enqueue": ("web", "execution.enqueue", "arguments", "execution.registry", "core.ids"),
+    "states and events": (
+        "execution.store",
+        "execution.stream",
+        "core.models",
+        "core.clock",
+        "persistence",
+    ),
+    "run": ("execution", "core.running"),
     "fan-out to observers": ("observers.chain", "observers.base", "observers.mailbox"),
     "OpenTelemetryObserver": (
         "observers.opentelemetry",
@@ -46,7 +52,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "PrometheusObserver": ("observers.prometheus", "metrics"),
     "FileLogger": ("observers.file", "observers.formatting", "observers.plain", "observers.writer"),
 }
-"""Which modules of `taskflow` a step is made of."""
+"""Which modules of `taskflow` a step is made of; the first that fits counts."""
 
 SDKS = {"opentelemetry": "OpenTelemetry SDK", "prometheus_client": "prometheus_client"}
 COLLECTOR = "garbage collector"

@@ -17,7 +17,7 @@ from uuid import uuid4
 import psutil
 
 from taskflow import ManagedBackgroundTasks, SqliteBackend, TaskManager, TaskStatus
-from taskflow.query import Cursor, TaskQuery, microseconds
+from taskflow.core.query import Cursor, TaskQuery, microseconds
 from tests.benchmarks import rows
 from tests.benchmarks.rows import HISTORY, Latency
 from tests.benchmarks.table import heading

@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from taskflow import TaskRecord, TaskStatus
-from taskflow.backend import Change, SnapshotBackend
-from taskflow.query import TaskQuery
-from taskflow.rows import RELEASED, TaskRow, to_row
+from taskflow.core.query import TaskQuery
+from taskflow.persistence.backend import Change, SnapshotBackend
+from taskflow.persistence.rows import RELEASED, TaskRow, to_row
 
 TASKS = 20_000
 GROUP = 50

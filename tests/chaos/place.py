@@ -13,9 +13,9 @@ import pytest
 
 from taskflow import SnapshotBackend, TaskRecord, TaskStatus
 from taskflow.backends import PostgresBackend, RedisBackend, SqliteBackend
-from taskflow.models import TERMINAL
-from taskflow.query import MAX_PAGE, Cursor, TaskQuery
-from taskflow.rows import to_record
+from taskflow.core.models import TERMINAL
+from taskflow.core.query import MAX_PAGE, Cursor, TaskQuery
+from taskflow.persistence.rows import to_record
 
 T = TypeVar("T")
 

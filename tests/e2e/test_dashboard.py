@@ -26,7 +26,7 @@ from taskflow import (
     TaskStatus,
     task_log,
 )
-from taskflow.clock import utcnow
+from taskflow.core.clock import utcnow
 from tests.admin import admin_app
 from tests.browser import barriers, chromium, visit
 from tests.processes import free_port, uvicorn_process, uvicorn_thread

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from taskflow.backend import SnapshotBackend
+from taskflow.persistence.backend import SnapshotBackend
 from tests.backends import KINDS, Store, new_store
 
 

@@ -28,9 +28,9 @@ from taskflow import (
     TaskObserver,
     task_log,
 )
-from taskflow.admin.schemas import ActionResult, Health, MetricsSummary, OverviewAnswer, Task, TaskDetail
+from taskflow.admin.api.schemas import ActionResult, Health, MetricsSummary, OverviewAnswer, Task, TaskDetail
 from taskflow.backends import MemoryBackend
-from taskflow.retry import retry_id
+from taskflow.execution.retry import retry_id
 from tests.admin import admin_app, client
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"

@@ -17,8 +17,8 @@ from fastapi import Request
 from starlette.middleware.gzip import GZipMiddleware
 
 from taskflow import TaskManager, task_log
-from taskflow.admin import client, hub, ring
-from taskflow.admin.sse import EventStreamResponse
+from taskflow.admin.feed import client, hub, ring
+from taskflow.admin.feed.sse import EventStreamResponse
 from tests.admin import Listener, Message, admin_app, listening
 from tests.processes import PATIENCE, eventually, uvicorn_process, uvicorn_thread
 

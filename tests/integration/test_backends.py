@@ -1,4 +1,4 @@
-"""The contract of `taskflow.backend`, sentence by sentence, for every backend: opening, and the history.
+"""The contract of a backend, sentence by sentence, for every backend: opening, and the history.
 
 `test_backends_find.py` has the questions to it, `test_backends_durable.py` the changes of durable tasks,
 `test_backends_leases.py` who may take them over, and `test_backends_properties.py` everything at random.
@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from taskflow.backend import APPLIED, Outcome, SnapshotBackend, StatusTotal
-from taskflow.models import FailedAttempt, TaskRecord, TaskStatus
-from taskflow.query import TaskQuery
-from taskflow.rows import to_record, to_row
+from taskflow.core.models import FailedAttempt, TaskRecord, TaskStatus
+from taskflow.core.query import TaskQuery
+from taskflow.persistence.backend import APPLIED, Outcome, SnapshotBackend, StatusTotal
+from taskflow.persistence.rows import to_record, to_row
 from tests.backends import START, Store, at, history, ids, inserts, record, row
 
 PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus

@@ -1,4 +1,4 @@
-"""The contract of `taskflow.backend`, sentence by sentence, for every backend: changes of durable tasks."""
+"""The contract of a backend, sentence by sentence, for every backend: changes of durable tasks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from itertools import pairwise
 
 import pytest
 
-from taskflow.backend import APPLIED, FIXED, LOST, Change, Outcome, SnapshotBackend
-from taskflow.models import TERMINAL, TaskStatus
-from taskflow.query import TaskQuery
-from taskflow.rows import RELEASED, TaskRow
+from taskflow.core.models import TERMINAL, TaskStatus
+from taskflow.core.query import TaskQuery
+from taskflow.persistence.backend import APPLIED, FIXED, LOST, Change, Outcome, SnapshotBackend
+from taskflow.persistence.rows import RELEASED, TaskRow
 from tests.backends import at, ids, inserts, row, to
 
 PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus

@@ -1,4 +1,4 @@
-"""The contract of `taskflow.backend`, sentence by sentence, for every backend: questions to the history."""
+"""The contract of a backend, sentence by sentence, for every backend: questions to the history."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from taskflow.backend import SnapshotBackend
-from taskflow.models import TaskStatus
-from taskflow.query import TaskQuery
+from taskflow.core.models import TaskStatus
+from taskflow.core.query import TaskQuery
+from taskflow.persistence.backend import SnapshotBackend
 from tests.backends import at, history, ids, row
 
 PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus

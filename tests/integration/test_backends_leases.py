@@ -1,14 +1,14 @@
-"""The contract of `taskflow.backend`, sentence by sentence, for every backend: leases and claims."""
+"""The contract of a backend, sentence by sentence, for every backend: leases and claims."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from taskflow.backend import LOST, SnapshotBackend
-from taskflow.models import TERMINAL, TaskStatus
-from taskflow.query import TaskQuery
-from taskflow.rows import RELEASED
+from taskflow.core.models import TERMINAL, TaskStatus
+from taskflow.core.query import TaskQuery
+from taskflow.persistence.backend import LOST, SnapshotBackend
+from taskflow.persistence.rows import RELEASED
 from tests.backends import at, ids, inserts, row, to
 from tests.processes import PATIENCE
 

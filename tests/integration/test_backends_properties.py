@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from taskflow.backend import Change, SnapshotBackend
 from taskflow.backends import MemoryBackend
-from taskflow.models import TERMINAL, TaskStatus
-from taskflow.query import Cursor, TaskQuery, microseconds
-from taskflow.rows import RELEASED, TaskRow
+from taskflow.core.models import TERMINAL, TaskStatus
+from taskflow.core.query import Cursor, TaskQuery, microseconds
+from taskflow.persistence.backend import Change, SnapshotBackend
+from taskflow.persistence.rows import RELEASED, TaskRow
 from tests.backends import REAL, Store, at, new_store, row
 
 # TASKFLOW_EXAMPLES=500 for a thorough run.

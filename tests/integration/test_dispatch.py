@@ -664,7 +664,7 @@ def test_the_traceback_of_a_failure_is_logged_and_begins_in_the_task(app, manage
     exc_type, exc, traceback = logged.exc_info
     assert (exc_type, str(exc)) == (LookupError, "no such card")
     assert traceback.tb_frame.f_code.co_name.startswith("charge_card")
-    assert "taskflow/execution.py" not in manager.store.get(task_id).stacktrace
+    assert "taskflow/execution/driver.py" not in manager.store.get(task_id).stacktrace
 
 
 @pytest.mark.parametrize("kind", ["async", "sync"])

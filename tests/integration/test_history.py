@@ -11,12 +11,12 @@ from taskflow import (
     ArgumentsNotKeptError,
     CommitError,
     TaskStatus,
-    snapshot,
     task_log,
 )
 from taskflow.backends import MemoryBackend
-from taskflow.query import TaskQuery
-from taskflow.retry import _draft, retry_id
+from taskflow.core.query import TaskQuery
+from taskflow.execution.retry import _draft, retry_id
+from taskflow.persistence import snapshot
 from tests.faulty import FaultyBackend
 from tests.instances import Instance, ends, until
 

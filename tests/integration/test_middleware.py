@@ -16,7 +16,7 @@ from starlette.background import BackgroundTask
 from starlette.middleware.gzip import GZipMiddleware
 
 from taskflow import ManagedBackgroundTasks, TaskManager, TaskStatus
-from taskflow.middleware import current_request
+from taskflow.web.middleware import current_request
 
 
 @pytest.fixture(params=["request", "detached"])

@@ -16,7 +16,7 @@ from taskflow import (
     persistence,
 )
 from taskflow.backends import MemoryBackend
-from taskflow.rows import RELEASED
+from taskflow.persistence.rows import RELEASED
 from tests.faulty import FaultyBackend
 from tests.instances import Instance, ends, enqueue_only, until
 

@@ -12,12 +12,12 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from taskflow.backend import APPLIED, LOST, Change, Outcome
 from taskflow.backends.postgres import PostgresBackend
-from taskflow.exceptions import BackendFormatError, BackendUnavailableError, ConfigurationError
-from taskflow.models import TaskRecord, TaskStatus
-from taskflow.query import TaskQuery
-from taskflow.rows import TaskRow, to_row
+from taskflow.core.exceptions import BackendFormatError, BackendUnavailableError, ConfigurationError
+from taskflow.core.models import TaskRecord, TaskStatus
+from taskflow.core.query import TaskQuery
+from taskflow.persistence.backend import APPLIED, LOST, Change, Outcome
+from taskflow.persistence.rows import TaskRow, to_row
 from tests.postgres import PASSWORD, Postgres
 from tests.processes import eventually
 

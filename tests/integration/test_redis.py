@@ -15,11 +15,11 @@ from typing import TypeAlias
 import pytest
 from redis import Redis
 
-from taskflow.backend import APPLIED, Change
 from taskflow.backends.redis import RedisBackend
-from taskflow.exceptions import BackendFormatError, BackendUnavailableError, ConfigurationError
-from taskflow.models import TaskStatus
-from taskflow.query import TaskQuery, moment
+from taskflow.core.exceptions import BackendFormatError, BackendUnavailableError, ConfigurationError
+from taskflow.core.models import TaskStatus
+from taskflow.core.query import TaskQuery, moment
+from taskflow.persistence.backend import APPLIED, Change
 from tests.backends import at, ids, inserts, row
 from tests.processes import eventually, free_port
 from tests.redis_server import RedisServer, running_redis

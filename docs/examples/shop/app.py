@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 
 from shop.tasks import charge_card, count_stock, manager, send_email, write_invoice
 from taskflow import ManagedBackgroundTasks, TaskAdmin, TaskStatus
-from taskflow.exceptions import ManagerClosedError
+from taskflow.core.exceptions import ManagerClosedError
 
 Tasks = Annotated[ManagedBackgroundTasks, Depends(manager.get_tasks)]
 

@@ -1,0 +1,106 @@
+"""Who may log in."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeAlias
+
+from taskflow.core.exceptions import ConfigurationError
+from taskflow.execution.pools import DaemonThreadPool
+
+__all__ = ["Accounts", "Auth", "Authenticator", "TaskAuthBackend", "make_backend"]
+
+
+class TaskAuthBackend(ABC):
+    """Decides who may log in, e.g. by asking a directory."""
+
+    @abstractmethod
+    def authenticate_user(self, username: str, password: str) -> bool | Awaitable[bool]:
+        """Whether the password is the user's. A plain ``def`` runs in a thread and may block.
+
+        Only ``True`` itself lets somebody in. An exception refuses the login, and is logged.
+        """
+
+
+Account: TypeAlias = tuple[str, str]
+Auth: TypeAlias = Account | Sequence[Account] | TaskAuthBackend
+
+ALLOWED = "must be (user, password), a list of those that is not empty, a TaskAuthBackend, or None"
+
+
+class Accounts(TaskAuthBackend):
+    """A fixed list of users.
+
+    Args:
+        accounts: pairs of user and password.
+    """
+
+    def __init__(self, accounts: Sequence[Account]) -> None:
+        self._digests = [(_digest(user), _digest(password)) for user, password in accounts]
+
+    async def authenticate_user(self, username: str, password: str) -> bool:
+        """Compare with every account, in a time that tells nothing of any."""
+        user, secret = _digest(username), _digest(password)
+        matches = [
+            hmac.compare_digest(user, known) & hmac.compare_digest(secret, its_secret)
+            for known, its_secret in self._digests
+        ]
+        return any(matches)
+
+    def fingerprint(self) -> str:
+        """Changes whenever a user or a password does."""
+        return _digest(repr(sorted(self._digests))).hex()
+
+
+def _digest(text: str) -> bytes:
+    # Digests have one length, and forms may hold text that is not quite UTF-8.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def make_backend(auth: Auth) -> TaskAuthBackend:
+    """The backend that ``TaskAdmin(auth=…)`` asks for.
+
+    Raises:
+        ConfigurationError: it is none of what is allowed; passwords are never part of the error.
+    """
+    if isinstance(auth, TaskAuthBackend):
+        return auth
+    accounts: Sequence[Any] = [auth] if _is_account(auth) else auth
+    if not isinstance(accounts, list | tuple) or not accounts or not all(map(_is_account, accounts)):
+        raise ConfigurationError("auth", "<redacted>", ALLOWED)
+    return Accounts(accounts)
+
+
+def _is_account(value: object) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(isinstance(part, str) and part for part in value)
+    )
+
+
+class Authenticator:
+    """Asks a backend without holding up the event loop.
+
+    Args:
+        backend: whom to ask.
+    """
+
+    def __init__(self, backend: TaskAuthBackend) -> None:
+        self._backend = backend
+        # Threads of its own: the shared ones are taken exactly when somebody needs to look.
+        self._threads = DaemonThreadPool(4)
+
+    async def admits(self, username: str, password: str) -> bool:
+        """Whether the backend lets them in. Raises what the backend raises."""
+        check = self._backend.authenticate_user
+        if inspect.iscoroutinefunction(check):
+            return await check(username, password) is True
+        loop = asyncio.get_running_loop()
+        answer = await loop.run_in_executor(self._threads, check, username, password)
+        return (await answer if inspect.isawaitable(answer) else answer) is True

@@ -1,0 +1,147 @@
+"""Logging in and out."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Mapping
+from typing import Annotated
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from taskflow.admin.access.auth import Accounts, Auth, Authenticator, make_backend
+from taskflow.admin.access.guard import SessionGuard
+from taskflow.admin.access.sessions import Sessions
+from taskflow.admin.access.throttle import Throttle
+from taskflow.admin.addresses import DASHBOARD, base_path, safe_target
+from taskflow.admin.pages.pages import LoginPage
+
+__all__ = ["Login", "make_login"]
+
+logger = logging.getLogger("taskflow")
+
+FORM_BYTES = 16 * 1024
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+def make_login(path: str, title: str, auth: Auth, secret_key: str | bytes | None, token_expiry: int) -> Login:
+    """The login that `TaskAdmin`'s options ask for.
+
+    Raises:
+        ConfigurationError: ``auth``, ``secret_key`` or ``token_expiry`` is not what is allowed.
+    """
+    backend = make_backend(auth)
+    accounts = backend.fingerprint() if isinstance(backend, Accounts) else ""
+    guard = SessionGuard(Sessions(secret_key, token_expiry, accounts), path)
+    return Login(guard, Authenticator(backend), title, path)
+
+
+class Login:
+    """The routes, as methods.
+
+    Args:
+        guard: makes and ends sessions.
+        authenticator: who may log in.
+        title: of the page.
+        path: the admin's path.
+
+    Attributes:
+        guard: the same.
+    """
+
+    def __init__(self, guard: SessionGuard, authenticator: Authenticator, title: str, path: str) -> None:
+        self.guard = guard
+        self._authenticator = authenticator
+        self._throttle = Throttle()
+        self._page = LoginPage()
+        self._title = title
+        self._path = path
+
+    def add_open_routes(self, router: APIRouter) -> None:
+        """Add what needs no session."""
+        router.add_api_route("/auth/login", self.show, include_in_schema=False)
+        router.add_api_route("/auth/login", self.log_in, methods=["POST"], include_in_schema=False)
+
+    def add_routes(self, router: APIRouter) -> None:
+        """Add what needs one."""
+        router.add_api_route("/auth/logout", self.log_out, methods=["POST"], include_in_schema=False)
+
+    async def show(self, request: Request, next: Annotated[str, Query()] = DASHBOARD) -> Response:  # noqa: A002  # its public name
+        """The login page."""
+        return self._page.response(self._values(request, next))
+
+    async def log_in(self, request: Request) -> Response:
+        """Check the form's ``username`` and ``password``; go on to ``next`` with a session."""
+        form = await _form(request)
+        username = form.get("username", "")
+        key = _key(username, request)
+        wait = self._throttle.wait(key)
+        if wait:
+            seconds = math.ceil(wait)
+            message = f"Too many attempts. Try again in {seconds} seconds."
+            return self._refuse(request, form, message, 429, {"Retry-After": str(seconds)})
+        try:
+            admitted = await self._authenticator.admits(username, form.get("password", ""))
+        except Exception:
+            logger.exception("the TaskAuthBackend raised")
+            return self._refuse(request, form, "Logins cannot be checked at the moment.", 503)
+        if not admitted:
+            return self._refuse(request, form, "Wrong user name or password.", 401)
+        self._throttle.succeeded(key)
+        answer = RedirectResponse(f"../{safe_target(form.get('next', DASHBOARD))}", 303, NO_STORE)
+        self.guard.log_in(request, answer, username)
+        return answer
+
+    async def log_out(self, request: Request) -> Response:
+        """End the session, and show the login page."""
+        answer = RedirectResponse("login", 303, NO_STORE)
+        self.guard.log_out(request, answer)
+        return answer
+
+    def _refuse(
+        self,
+        request: Request,
+        form: Mapping[str, str],
+        error: str,
+        status: int,
+        headers: Mapping[str, str] = {},
+    ) -> Response:
+        values = self._values(request, form.get("next", DASHBOARD), error, form.get("username", ""))
+        return self._page.response(values, status, headers)
+
+    def _values(self, request: Request, target: str, error: str = "", username: str = "") -> dict[str, str]:
+        return {
+            "title": self._title,
+            "base": base_path(request, self._path),
+            "next": safe_target(target),
+            "error": error,
+            "username": username,
+            "at_username": "" if username else "autofocus",
+            "at_password": "autofocus" if username else "",
+        }
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a form as browsers send them without files. Not `Request.form`: that needs a package
+    that this page alone would need.
+    """
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > FORM_BYTES:
+            raise HTTPException(413, f"a login form has at most {FORM_BYTES} bytes")
+    if (
+        request.headers.get("content-type", "").partition(";")[0].strip()
+        != "application/x-www-form-urlencoded"
+    ):
+        raise HTTPException(415, "the form must be sent as application/x-www-form-urlencoded")
+    return dict(parse_qsl(body.decode("latin-1"), keep_blank_values=True, errors="surrogateescape"))
+
+
+def _key(username: str, request: Request) -> tuple[bytes, str]:
+    """Whose attempts count together; of one size, however long the name is."""
+    name = hashlib.sha256(username.encode("utf-8", "surrogatepass")).digest()
+    return name, request.client.host if request.client is not None else ""

@@ -1,0 +1,1 @@
+"""The REST API: what it answers, and where the numbers come from."""

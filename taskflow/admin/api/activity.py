@@ -1,0 +1,219 @@
+"""What this process sees of its tasks, kept from the event stream: counts, throughput and latencies.
+
+Constant work for each task that ends, and bounded memory: ten minutes of buckets for a hundred names.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from taskflow.core.events import LifecycleEvent, LogEvent
+from taskflow.core.models import TERMINAL, TaskStatus
+
+__all__ = ["BUCKETS", "BUCKET_SECONDS", "QUANTILES", "Activity", "NamedActivity", "status_counts"]
+
+BUCKET_SECONDS = 10
+BUCKETS = 60
+
+MAX_NAMES = 100
+OTHER = "other"
+"""The name under which those past `MAX_NAMES` are counted together, as in the metrics."""
+
+STEPS = 16
+"""Classes of latency per factor of two: a percentile is the middle of its class, 2.2 % off at most."""
+SHORTEST = 1e-5
+"""Seconds; whatever is shorter belongs to the first class."""
+
+QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+# Globals, because a member of an enum is slow to look up and slow to hash.
+PENDING, RUNNING, RETRYING = TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING
+FAILED = TaskStatus.FAILED
+
+
+class Latencies:
+    """Durations, counted in classes that each are a little longer than the one before.
+
+    Attributes:
+        counts: how many there are in each class, by `STEPS` times the base-2 logarithm of its seconds.
+    """
+
+    def __init__(self, parts: Iterable[Latencies] = ()) -> None:
+        self.counts: Counter[int] = Counter()
+        for part in parts:
+            self.counts.update(part.counts)
+
+    def add(self, seconds: float) -> None:
+        """Count one."""
+        self.counts[round(math.log2(max(seconds, SHORTEST)) * STEPS)] += 1
+
+    def quantile(self, share: float) -> float | None:
+        """The seconds that this share of the durations did not exceed; ``None`` without any."""
+        rank = math.ceil(share * self.counts.total())
+        for latency_class in sorted(self.counts):
+            rank -= self.counts[latency_class]
+            if rank <= 0:
+                return float(2.0 ** (latency_class / STEPS))
+        return None
+
+    def percentiles(self) -> dict[str, float | None]:
+        """``p50``, ``p95`` and ``p99``."""
+        return {name: self.quantile(share) for name, share in QUANTILES.items()}
+
+
+class Bucket:
+    """What ended within some seconds."""
+
+    __slots__ = ("_p95", "failed", "finished", "latencies", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.finished = 0
+        self.failed = 0
+        self.latencies = Latencies()
+        self._p95: tuple[int, float | None] = (0, None)
+
+    def p95(self) -> float | None:
+        """The 95th percentile; worked out again only if something was added."""
+        if self._p95[0] != self.finished:
+            self._p95 = (self.finished, self.latencies.quantile(QUANTILES["p95"]))
+        return self._p95[1]
+
+
+class NamedActivity:
+    """The tasks of one name.
+
+    Args:
+        func_name: the name.
+        registered: whether a function is registered under it.
+
+    Attributes:
+        ended: how many have ended in each state.
+    """
+
+    def __init__(self, func_name: str, registered: bool) -> None:
+        self.func_name = func_name
+        self.registered = registered
+        self.ended: dict[TaskStatus, int] = defaultdict(int)
+        self._buckets: deque[Bucket] = deque()
+
+    def add(self, event: LifecycleEvent, number: int) -> None:
+        """Count a task that has ended, in the bucket of that number."""
+        self.ended[event.status] += 1
+        if not self._buckets or self._buckets[-1].number != number:
+            self._buckets.append(Bucket(number))
+            self._expire(number)
+        bucket = self._buckets[-1]
+        bucket.finished += 1
+        bucket.failed += event.status is FAILED
+        if event.duration is not None:
+            bucket.latencies.add(event.duration)
+
+    def _expire(self, number: int) -> None:
+        while self._buckets and self._buckets[0].number <= number - BUCKETS:
+            self._buckets.popleft()
+
+    def latencies(self, number: int) -> Latencies:
+        """The durations of the last ten minutes, up to the bucket of that number."""
+        self._expire(number)
+        return Latencies(bucket.latencies for bucket in self._buckets)
+
+    def series(self, number: int) -> dict[str, Any]:
+        """The last ten minutes, up to the bucket of that number, which comes last."""
+        self._expire(number)
+        throughput, failures = [0] * BUCKETS, [0] * BUCKETS
+        p95: list[float | None] = [None] * BUCKETS
+        for bucket in self._buckets:
+            place = bucket.number - number - 1
+            throughput[place], failures[place], p95[place] = bucket.finished, bucket.failed, bucket.p95()
+        return {"throughput": throughput, "failures": failures, "latency_p95": p95}
+
+
+LiveCounts = Mapping[NamedActivity, Mapping[TaskStatus, int]]
+
+
+class Activity:
+    """Reads the event stream; from any thread.
+
+    Args:
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._names: dict[str, NamedActivity] = {}
+
+    def __call__(self, event: LifecycleEvent | LogEvent) -> None:
+        """Take note of an event, if it ends a task."""
+        if isinstance(event, LogEvent):
+            return
+        status = event.status
+        if status is PENDING or status is RUNNING or status is RETRYING:
+            return
+        named = self.named(event.func_name, event.registered)
+        with self._lock:
+            named.add(event, self._bucket_number())
+
+    def named(self, func_name: str, registered: bool) -> NamedActivity:
+        """The tasks of a name; past `MAX_NAMES` all others together."""
+        found = self._names.get(func_name)
+        if found is not None:
+            return found
+        if len(self._names) >= MAX_NAMES:
+            func_name, registered = OTHER, False
+        return self._names.setdefault(func_name, NamedActivity(func_name, registered))
+
+    def _bucket_number(self) -> int:
+        return int(self._clock() // BUCKET_SECONDS)
+
+    def by_name(self, live: LiveCounts) -> list[dict[str, Any]]:
+        """The activity of each name, the busiest first: by what has finished and what is active.
+
+        Args:
+            live: by name and state, how many tasks have not ended.
+        """
+        with self._lock:
+            number = self._bucket_number()
+            reports = [_report(named, live.get(named, {}), number) for named in self._names.values()]
+        return sorted(reports, key=lambda report: (-_busy(report), report["func_name"]))
+
+    def ended(self) -> dict[TaskStatus, int]:
+        """How many tasks have ended in each state."""
+        totals: Counter[TaskStatus] = Counter()
+        with self._lock:
+            for named in self._names.values():
+                totals.update(named.ended)
+        return dict(totals)
+
+    def percentiles(self) -> dict[str, float | None]:
+        """``p50``, ``p95`` and ``p99`` of all durations of the last ten minutes."""
+        with self._lock:
+            number = self._bucket_number()
+            return Latencies(named.latencies(number) for named in self._names.values()).percentiles()
+
+
+def _busy(report: Mapping[str, Any]) -> int:
+    active: int = sum(report["counts"][status.value] for status in TaskStatus if status not in TERMINAL)
+    finished: int = sum(report["throughput"])
+    return active + finished
+
+
+def _report(named: NamedActivity, live: Mapping[TaskStatus, int], number: int) -> dict[str, Any]:
+    return {
+        "func_name": named.func_name,
+        "registered": named.registered,
+        "counts": status_counts({**named.ended, **live}),
+        **named.series(number),
+        **named.latencies(number).percentiles(),
+    }
+
+
+def status_counts(counts: Mapping[TaskStatus, int]) -> dict[str, int]:
+    """How many there are in every state, zeros too."""
+    return {status.value: counts.get(status, 0) for status in TaskStatus}

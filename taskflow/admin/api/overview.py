@@ -1,0 +1,126 @@
+"""The numbers that a page shows at a glance."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from taskflow.admin.api.activity import BUCKET_SECONDS, BUCKETS, QUANTILES, Activity, status_counts
+from taskflow.admin.api.live import Live, look
+from taskflow.admin.health import health
+from taskflow.core.clock import utcnow
+from taskflow.core.exceptions import BackendError
+from taskflow.core.models import TERMINAL, TaskStatus
+from taskflow.manager import TaskManager
+from taskflow.persistence.backend import StatusTotal
+
+__all__ = ["Overview"]
+
+Totals = Mapping[TaskStatus, StatusTotal]
+
+
+class Overview:
+    """Puts together what the manager, its history and its event stream tell.
+
+    Args:
+        task_manager: whose numbers.
+        activity: what was seen of its event stream.
+    """
+
+    def __init__(self, task_manager: TaskManager, activity: Activity) -> None:
+        self._manager = task_manager
+        self._activity = activity
+        self._counted: Totals = {}
+        self._own_then: Counter[TaskStatus] = Counter()
+
+    async def glance(self) -> dict[str, Any]:
+        """What a page shows before the first message of the stream; never raises for the backend."""
+        live = await look(self._manager.store, self._activity)
+        counts = await self._counts(live)
+        error = self._manager.backend_error
+        return {
+            "now": utcnow().isoformat(),
+            "counts": counts,
+            "success_rate": _success_rate(counts),
+            "pools": self._pools(),
+            "tasks": self._activity.by_name(live.counts),
+            "bucket_seconds": BUCKET_SECONDS,
+            "buckets": BUCKETS,
+            "oldest": live.oldest(),
+            "observers": self._observers(),
+            "backend": None if error is None else {"error": error},
+            "health": health(self._manager),
+        }
+
+    async def metrics(self) -> dict[str, Any]:
+        """Totals of the history.
+
+        Raises:
+            BackendError: the backend cannot be asked.
+        """
+        live = await look(self._manager.store, self._activity)
+        totals = await self._totals(self._own(live))
+        counts = _counts(totals)
+        timed = sum(total.timed for total in totals.values())
+        seconds = sum(total.seconds for total in totals.values())
+        return {
+            "total": sum(counts.values()),
+            **counts,
+            "success_rate": _success_rate(counts),
+            "avg_duration_seconds": seconds / timed if timed else None,
+            "percentiles": self._activity.percentiles(),
+            "per_task": [_task_metrics(report) for report in self._activity.by_name(live.counts)],
+        }
+
+    async def _counts(self, live: Live) -> dict[str, int]:
+        """Those of the history; while the backend is away, those of this process since its start."""
+        own = self._own(live)
+        try:
+            totals = _counts(await self._totals(own))
+        except BackendError:
+            return status_counts(own)
+        # What this process did since then: the backend is not counted anew for each look.
+        return {s.value: max(0, totals[s.value] + own[s] - self._own_then[s]) for s in TaskStatus}
+
+    def _own(self, live: Live) -> Counter[TaskStatus]:
+        """How many tasks of this process are in each state, or have ended in it since its start."""
+        return Counter({**self._activity.ended(), **live.totals()})
+
+    async def _totals(self, own: Counter[TaskStatus]) -> Totals:
+        totals = await self._manager.history.totals()
+        if totals is not self._counted:
+            self._counted, self._own_then = totals, own
+        return totals
+
+    def _pools(self) -> list[dict[str, Any]]:
+        return [
+            {"pool": pool.name, "slots": pool.size, "in_use": pool.in_use, "waiting": pool.waiting}
+            for pool in self._manager.pools
+        ]
+
+    def _observers(self) -> list[dict[str, Any]]:
+        levels = () if self._manager.logger is None else self._manager.logger.stats()
+        return [
+            {"name": o.observer, "errors": o.errors, "dropped": o.dropped, "queue": o.queue_size}
+            for o in levels
+        ]
+
+
+def _counts(totals: Totals) -> dict[str, int]:
+    return status_counts({status: total.count for status, total in totals.items()})
+
+
+def _success_rate(counts: Mapping[str, int]) -> float | None:
+    finished = sum(counts[status.value] for status in TERMINAL)
+    return counts[TaskStatus.SUCCESS.value] / finished if finished else None
+
+
+def _task_metrics(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "func_name": report["func_name"],
+        "registered": report["registered"],
+        **report["counts"],
+        "success_rate": _success_rate(report["counts"]),
+        "percentiles": {name: report[name] for name in QUANTILES},
+    }

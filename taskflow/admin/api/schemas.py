@@ -1,0 +1,211 @@
+"""What the API answers, for the OpenAPI schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, Field
+
+from taskflow.core.models import TaskStatus
+
+__all__ = [
+    "ActionResult",
+    "ErrorAnswer",
+    "Health",
+    "MetricsSummary",
+    "OverviewAnswer",
+    "Task",
+    "TaskDetail",
+    "error_answers",
+]
+
+
+class ErrorAnswer(BaseModel):
+    """Why a request was refused."""
+
+    detail: str
+
+
+class Attempt(BaseModel):
+    """An attempt that failed and was followed by another one."""
+
+    started_at: AwareDatetime
+    ended_at: AwareDatetime
+    error: str
+    error_type: str
+    next_delay: float = Field(description="seconds that the next attempt had to wait")
+
+
+class Task(BaseModel):
+    """A task's record."""
+
+    task_id: str
+    func_name: str = Field(description="registered name of the function")
+    status: TaskStatus
+    created_at: AwareDatetime
+    start_time: AwareDatetime | None = Field(description="when the first attempt started")
+    end_time: AwareDatetime | None
+    duration: float | None = Field(description="seconds from the first start to the end")
+    retries_used: int
+    max_retries: int
+    attempt: int = Field(description="the latest attempt, 0 for the first run")
+    error: str | None
+    error_type: str | None = Field(description="qualified class name of the exception")
+    stacktrace: str | None
+    logs: list[str] = Field(description="lines as `<RFC 3339 time> <LEVEL> <message>`")
+    idempotency_key: str | None
+    tags: dict[str, str]
+    retry_of: str | None = Field(description="id of the task that this one repeats")
+    reason: str | None = Field(description="why it was interrupted, cancelled, requeued or rescued")
+    durable: bool = Field(description="whether it survives a crash of its process")
+    duplicate_of: str | None = Field(description="id of the task that held its idempotency key first")
+    attempt_started: AwareDatetime | None = Field(description="when the latest attempt started")
+    failed_attempts: list[Attempt]
+    next_attempt_at: AwareDatetime | None = Field(description="when the next attempt is due")
+
+
+class Arguments(BaseModel):
+    """A call's arguments, each as its `repr`, cut to a length that can be read."""
+
+    args: list[str]
+    kwargs: dict[str, str]
+
+
+class TaskDetail(Task):
+    """A task's record, and what belongs to it."""
+
+    arguments: Arguments | None = Field(description="null unless `display_func_args=True`")
+    arguments_error: str | None = Field(description="why the arguments cannot be shown")
+    trace_id: str | None = Field(description="lowercase hex, where the task was traced")
+    trace_url: str | None = Field(description="where to see the trace")
+    retried_by: str | None = Field(description="id of the task that repeats this one")
+
+
+class ActionResult(BaseModel):
+    """The task that an action made or changed."""
+
+    task_id: str
+    task: Task
+
+
+class Percentiles(BaseModel):
+    """Seconds that 50, 95 and 99 of 100 tasks did not exceed: of those that ended in the last ten
+    minutes, to within 5 %; null if there were none.
+    """
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class StatusCounts(BaseModel):
+    """How many tasks there are in each state."""
+
+    pending: int
+    running: int
+    retrying: int
+    success: int
+    failed: int
+    interrupted: int
+    cancelled: int
+
+
+class TaskMetrics(StatusCounts):
+    """What this process has seen of the tasks of one name, since it started."""
+
+    func_name: str
+    registered: bool
+    success_rate: float | None
+    percentiles: Percentiles
+
+
+class MetricsSummary(StatusCounts):
+    """Totals of the history."""
+
+    total: int
+    success_rate: float | None = Field(ge=0, le=1, description="share of the finished; null before the first")
+    avg_duration_seconds: float | None = Field(description="mean over the finished that had started")
+    percentiles: Percentiles
+    per_task: list[TaskMetrics]
+
+
+class PoolLevel(BaseModel):
+    """How full a pool is."""
+
+    pool: str = Field(description="`async`: slots; `thread`: threads")
+    slots: int | None = Field(description="null if unlimited")
+    in_use: int
+    waiting: int
+
+
+class TaskActivity(Percentiles):
+    """What this process has seen of the tasks of one name."""
+
+    func_name: str
+    registered: bool
+    counts: StatusCounts = Field(description="now, and of finished ones since the process started")
+    throughput: list[int] = Field(description="tasks that ended, per bucket; the last bucket is the present")
+    failures: list[int] = Field(description="those of them that failed")
+    latency_p95: list[float | None] = Field(description="seconds, per bucket")
+
+
+class OldestTasks(BaseModel):
+    """Seconds that the task has been there which has been in a state for longest."""
+
+    pending: float | None
+    running: float | None
+    retrying: float | None
+
+
+class ObserverLevel(BaseModel):
+    """How one observer keeps up."""
+
+    name: str
+    errors: int
+    dropped: int
+    queue: int
+
+
+class BackendTrouble(BaseModel):
+    """What is wrong with the backend."""
+
+    error: str
+
+
+class Health(BaseModel):
+    """Whether the manager can do its work."""
+
+    ok: bool
+    reasons: list[str] = Field(description="why not")
+
+
+class OverviewAnswer(BaseModel):
+    """What a page shows before the first message of the stream."""
+
+    now: AwareDatetime
+    counts: StatusCounts
+    success_rate: float | None
+    pools: list[PoolLevel]
+    tasks: list[TaskActivity]
+    bucket_seconds: int
+    buckets: int
+    oldest: OldestTasks
+    observers: list[ObserverLevel]
+    backend: BackendTrouble | None
+    health: Health
+
+
+def error_answers(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Error answers for a route's ``responses``."""
+    return {code: {"model": ErrorAnswer, "description": DESCRIPTIONS[code]} for code in codes}
+
+
+DESCRIPTIONS = {
+    400: "The task's state does not allow it",
+    401: "No valid session",
+    403: "The request comes from a page of another origin",
+    404: "No task has this id",
+    409: "It cannot be done with this task",
+    422: "A parameter has a value that it cannot have",
+    503: "The manager is stopping, or its backend cannot be used",
+}

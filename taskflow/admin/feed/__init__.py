@@ -1,0 +1,1 @@
+"""The live stream: every change as a server-sent event."""

@@ -1,0 +1,124 @@
+"""One who listens to the live stream: what to send next, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from taskflow.admin.feed.messages import Change
+from taskflow.admin.feed.ring import BehindError, Ring
+from taskflow.admin.feed.sse import HEARTBEAT, frame
+
+__all__ = ["TICK", "Client", "Ticket"]
+
+TICK = 0.2
+"""Seconds between two looks at what has changed."""
+
+AFTER_RESET = 2.0
+"""Seconds that a client is left alone after it was told to load everything again."""
+
+HEARTBEAT_INTERVAL = 15.0
+
+RECONNECT = 2_000
+"""Milliseconds after which a browser comes back."""
+
+
+def always() -> bool:
+    """For those whom nothing limits."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a client comes with.
+
+    Attributes:
+        last_event_id: the position of the last message that it got, if it was here before.
+        lasts: whether what let it in still would.
+    """
+
+    last_event_id: str | None = None
+    lasts: Callable[[], bool] = always
+
+
+class News(Protocol):
+    """Something that is told beside the changes.
+
+    Attributes:
+        message: the latest; ``None`` before the first.
+    """
+
+    message: bytes | None
+
+
+class Client:
+    """One who listens.
+
+    Args:
+        ring: where the messages are.
+        ticket: what it comes with.
+        phase: seconds, less than `TICK`, by which its ticks come before those of others.
+
+    Attributes:
+        closed: set it to end the stream.
+    """
+
+    def __init__(self, ring: Ring[Change], ticket: Ticket, phase: float) -> None:
+        self.closed = asyncio.Event()
+        self._ring = ring
+        self._phase = phase
+        self._missed_some = False
+        self._rest = 0.0
+        self._next = ring.end
+        self._lasts = ticket.lasts
+        if ticket.last_event_id:
+            self._resume(ticket.last_event_id)
+
+    def _resume(self, last_event_id: str) -> None:
+        try:
+            self._next = self._ring.resume(last_event_id)
+        except BehindError:
+            self._missed_some = True
+
+    async def chunks(self, news: News | None = None) -> AsyncGenerator[bytes, None]:
+        """What there is to send, until `closed`, or until the ticket lasts no longer."""
+        yield f"retry: {RECONNECT}\nid: {self._ring.position(self._next)}\n\n".encode("ascii")
+        shown: bytes | None = None
+        sent_at = time.monotonic()
+        while not self.closed.is_set() and self._lasts():
+            chunk = self._changes()
+            if news is not None and news.message is not shown:
+                shown = news.message
+                chunk += shown or b""
+            if not chunk and time.monotonic() - sent_at >= HEARTBEAT_INTERVAL:
+                chunk = HEARTBEAT
+            if chunk:
+                yield chunk
+                sent_at = time.monotonic()
+            await self._tick()
+
+    def _changes(self) -> bytes:
+        try:
+            chunk, self._next = self._ring.chunk(self._next)
+        except BehindError:
+            self._missed_some = True
+        if not self._missed_some:
+            return chunk
+        # Later messages are of no use to somebody who has to load everything again anyway, and while
+        # more happens than anybody can follow, that should not be all the time.
+        self._missed_some = False
+        self._next = self._ring.end
+        self._rest = AFTER_RESET
+        return frame("reset", {}, self._ring.position(self._next))
+
+    async def _tick(self) -> None:
+        """Return at the next tick, or when it is closed."""
+        pause = TICK - (asyncio.get_running_loop().time() + self._phase) % TICK + self._rest
+        self._rest = 0.0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self.closed.wait()

@@ -1,0 +1,90 @@
+"""Checks for public options: each error names the parameter, the value and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import TypeVar
+
+from taskflow.core.exceptions import ConfigurationError
+
+T = TypeVar("T")
+
+
+def check_choice(parameter: str, value: T, choices: Collection[T]) -> T:
+    """Return ``value`` if it is one of ``choices``."""
+    if value not in tuple(choices):  # a tuple: not everything can be looked up in a dict
+        raise ConfigurationError(parameter, value, "must be one of " + ", ".join(map(repr, choices)))
+    return value
+
+
+def check_int(parameter: str, value: int, *, minimum: int) -> int:
+    """Return ``value`` if it is a whole number of at least ``minimum`` (``True`` is not a number)."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise ConfigurationError(parameter, value, f"must be a whole number, at least {minimum}")
+    return value
+
+
+def check_optional_int(parameter: str, value: int | None, *, minimum: int) -> int | None:
+    """As `check_int`, with ``None`` allowed."""
+    return None if value is None else check_int(parameter, value, minimum=minimum)
+
+
+def check_seconds(parameter: str, value: float, *, minimum: float = 0.0, above: bool = False) -> float:
+    """Return ``value`` if it is a finite number ``>= minimum`` (``> minimum`` with ``above``)."""
+    if not _is_finite(value) or value < minimum or (above and value == minimum):
+        bound = f"above {minimum:g}" if above else f"at least {minimum:g}"
+        raise ConfigurationError(parameter, value, f"must be a finite number, {bound}")
+    return value
+
+
+def _is_finite(value: object) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond what a float can be
+        return False
+
+
+def check_bool(parameter: str, value: bool) -> bool:
+    """Return ``value`` if it is ``True`` or ``False``: a string such as ``"no"`` would count as true."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(parameter, value, "must be True or False")
+    return value
+
+
+def check_text(parameter: str, value: str) -> str:
+    """Return ``value`` if it is text with something in it."""
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigurationError(parameter, value, "must be text that is not empty")
+    return value
+
+
+def check_token(parameter: str, value: str) -> str:
+    """Return ``value`` if it is text that a header can carry as it is: spaces at its ends do not arrive."""
+    if check_text(parameter, value) != value.strip():
+        # A secret, so not shown; mostly a file's content with its last line feed.
+        raise ConfigurationError(parameter, "…", "must not begin or end with white space")
+    return value
+
+
+def check_storable(parameter: str, value: str) -> str:
+    """Return ``value`` if every database takes it as text: no NUL, no lone surrogates."""
+    if not is_storable(value):
+        raise ConfigurationError(parameter, value, "must be text without NUL and lone surrogates")
+    return value
+
+
+def is_storable(text: str) -> bool:
+    """Whether every database takes it as text: no NUL, no lone surrogates."""
+    return "\0" not in text and is_utf8(text)
+
+
+def is_utf8(text: str) -> bool:
+    """Whether the text can be encoded: lone surrogates cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,277 @@
+"""The nouns: states and their arrows, a task's configuration, and its record."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from taskflow.core.checks import check_bool, check_int, check_seconds, check_storable, check_text
+from taskflow.core.clock import utcnow
+
+__all__ = ["TERMINAL", "TRANSITIONS", "FailedAttempt", "TaskConfig", "TaskRecord", "TaskStatus"]
+
+
+class TaskStatus(StrEnum):
+    """Where a task stands.
+
+    ::
+
+        PENDING → RUNNING → SUCCESS
+                          → RETRYING → RUNNING → …     an attempt failed, another one will come
+                          → FAILED                     attempts used up
+        PENDING | RUNNING | RETRYING → INTERRUPTED     the process stopped before the end
+        PENDING | RUNNING | RETRYING → CANCELLED
+        PENDING | RETRYING → FAILED                    poison, or an operator's decision
+        RUNNING | RETRYING → PENDING                   requeue, rescue
+    """
+
+    PENDING = "pending"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCESS = "success"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
+
+
+PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus
+
+TERMINAL = frozenset({SUCCESS, FAILED, INTERRUPTED, CANCELLED})
+"""States that a task never leaves."""
+
+TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
+    PENDING: frozenset({RUNNING, FAILED, INTERRUPTED, CANCELLED}),
+    RUNNING: frozenset({SUCCESS, RETRYING, FAILED, INTERRUPTED, CANCELLED, PENDING}),
+    RETRYING: frozenset({RUNNING, FAILED, INTERRUPTED, CANCELLED, PENDING}),
+    **dict.fromkeys(TERMINAL, frozenset()),
+}
+"""The arrows: every state that may follow a state."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskConfig:
+    """How a registered function is executed.
+
+    Attributes:
+        retries: further attempts after the first failure.
+        delay: seconds before the first retry.
+        backoff: factor on ``delay`` for each further retry: retry n (from 0) waits
+            ``delay * backoff**n`` seconds.
+        persist: keep the task so that it survives a crash (needs a backend).
+        name: registered name; the function's ``__name__`` if ``None``.
+        requeue_on_interrupt: run again from scratch if it was mid-execution when the process
+            stopped. Only for idempotent functions.
+
+    Raises:
+        ConfigurationError: a value is out of range or of the wrong type.
+    """
+
+    retries: int = 0
+    delay: float = 0.0
+    backoff: float = 1.0
+    persist: bool = False
+    name: str | None = None
+    requeue_on_interrupt: bool = False
+
+    def __post_init__(self) -> None:
+        check_int("retries", self.retries, minimum=0)
+        check_seconds("delay", self.delay)
+        check_seconds("backoff", self.backoff, above=True)
+        check_bool("persist", self.persist)
+        check_bool("requeue_on_interrupt", self.requeue_on_interrupt)
+        if self.name is not None:
+            check_storable("name", check_text("name", self.name))
+
+    def retry_delay(self, retry: int) -> float:
+        """Seconds to wait before retry number ``retry`` (0 for the first): ``delay * backoff**retry``."""
+        if not self.delay:
+            return 0.0
+        try:
+            return min(float(self.delay * self.backoff**retry), MAX_DELAY)
+        except OverflowError:
+            return MAX_DELAY
+
+
+MAX_DELAY = 10 * 365 * 86400.0
+"""Ten years in seconds: an exponential backoff that overflows must still be a number to wait for."""
+
+
+@dataclass(slots=True)
+class FailedAttempt:
+    """An attempt that failed and was followed by another one.
+
+    Attributes:
+        started_at, ended_at: when; aware, UTC.
+        error, error_type: text and qualified class name of its exception.
+        next_delay: seconds that the next attempt had to wait.
+    """
+
+    started_at: datetime
+    ended_at: datetime
+    error: str
+    error_type: str
+    next_delay: float
+
+
+@dataclass(slots=True, eq=False)
+class TaskRecord:
+    """What is known of one task. Only `TaskStore` changes it.
+
+    Attributes:
+        task_id: UUID given at enqueue.
+        func_name: registered name of the function.
+        status: where it stands.
+        args, kwargs: the arguments; empty where they are kept encrypted.
+        created_at, start_time, end_time: enqueued, first started, ended; aware, UTC.
+        retries_used: retries scheduled so far.
+        max_retries: retries that it may use.
+        attempt: number of the latest attempt, 0 for the first run.
+        error: text of the latest exception, ``error_type`` its qualified class name and
+            ``stacktrace`` its traceback; ``None`` after a success.
+        logs: `task_log` lines as ``"<RFC 3339 time> <LEVEL> <message>"``.
+        idempotency_key: the caller's key against running twice.
+        tags: the caller's tags.
+        encrypted_payload: Fernet token of the encoded arguments.
+        retry_of: id of the task that this one repeats.
+        reason: why it was interrupted, cancelled, requeued or rescued.
+        registered: whether the function was registered with ``@task_manager.task()``.
+        code_function: ``module.qualname`` of the function.
+        trace_context: what observers asked to remember over a restart.
+        durable: whether it was written ahead (``persist=True``), so that it survives a crash.
+        duplicate_of: id of the task that held its idempotency key first, on another instance.
+        attempt_started: when the latest attempt started.
+        failed_attempts: the attempts that were followed by another one, oldest first.
+        next_attempt_at: when the next attempt is due, while it is RETRYING.
+        payload: the encoded arguments, where a restart may need them and they are not encrypted.
+        rescues: how often its process died in the middle of it.
+        arguments_kept: whether its arguments are still known, here or encoded.
+    """
+
+    task_id: str
+    func_name: str
+    status: TaskStatus = TaskStatus.PENDING
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    created_at: datetime = field(default_factory=utcnow)
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    retries_used: int = 0
+    max_retries: int = 0
+    attempt: int = 0
+    error: str | None = None
+    error_type: str | None = None
+    stacktrace: str | None = None
+    logs: list[str] = field(default_factory=list)
+    idempotency_key: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    encrypted_payload: bytes | None = None
+    retry_of: str | None = None
+    reason: str | None = None
+    registered: bool = False
+    code_function: str | None = None
+    trace_context: dict[str, str] | None = None
+    durable: bool = False
+    duplicate_of: str | None = None
+    attempt_started: datetime | None = None
+    failed_attempts: list[FailedAttempt] | None = None
+    next_attempt_at: datetime | None = None
+    payload: bytes | None = field(default=None, repr=False)
+    rescues: int = 0
+    arguments_kept: bool = True
+
+    # For the store only: durations are measured on the monotonic clock, so that a
+    # step of the wall clock never makes one negative.
+    state_clock: float = field(default_factory=time.monotonic, repr=False)
+    started_clock: float | None = field(default=None, repr=False)
+    elapsed: float | None = field(default=None, repr=False)
+    log_size: int = field(default=0, repr=False)
+    backlog: list[Any] | None = field(default=None, repr=False)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the task has ended."""
+        return self.status in TERMINAL
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from the first start to the end, retry delays included; ``None`` before the end."""
+        if self.elapsed is not None:
+            return self.elapsed
+        if self.start_time is None or self.end_time is None:
+            return None
+        return (self.end_time - self.start_time).total_seconds()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON-safe values, times in RFC 3339. Arguments are never part of it."""
+        return {
+            "task_id": self.task_id,
+            "func_name": self.func_name,
+            "status": self.status.value,
+            "created_at": _isoformat(self.created_at),
+            "start_time": _isoformat(self.start_time),
+            "end_time": _isoformat(self.end_time),
+            "duration": self.duration,
+            "retries_used": self.retries_used,
+            "max_retries": self.max_retries,
+            "attempt": self.attempt,
+            "error": self.error,
+            "error_type": self.error_type,
+            "stacktrace": self.stacktrace,
+            "logs": list(self.logs),
+            "idempotency_key": self.idempotency_key,
+            "tags": dict(self.tags),
+            "retry_of": self.retry_of,
+            "reason": self.reason,
+            "durable": self.durable,
+            "duplicate_of": self.duplicate_of,
+            "attempt_started": _isoformat(self.attempt_started),
+            "failed_attempts": [_attempt_dict(attempt) for attempt in self.failed_attempts or ()],
+            "next_attempt_at": _isoformat(self.next_attempt_at),
+        }
+
+
+def _attempt_dict(attempt: FailedAttempt) -> dict[str, Any]:
+    return {
+        "started_at": _isoformat(attempt.started_at),
+        "ended_at": _isoformat(attempt.ended_at),
+        "error": attempt.error,
+        "error_type": attempt.error_type,
+        "next_delay": attempt.next_delay,
+    }
+
+
+def _isoformat(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def qualified_name(cls: type) -> str:
+    """``module.Class``, builtins bare: the form of OpenTelemetry's ``error.type``.
+
+    Source: https://opentelemetry.io/docs/specs/semconv/registry/attributes/error/
+    """
+    if cls.__module__ == "builtins":
+        return cls.__qualname__
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def unwrapped(func: Callable[..., Any]) -> Callable[..., Any]:
+    """What a `functools.partial` stands for; anything else itself."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    return func
+
+
+def code_function(func: Callable[..., Any]) -> str:
+    """``module.qualname`` of a callable: OpenTelemetry's ``code.function.name``.
+
+    Source: https://opentelemetry.io/docs/specs/semconv/registry/attributes/code/
+    """
+    func = unwrapped(func)
+    module = getattr(func, "__module__", None) or type(func).__module__
+    qualname = getattr(func, "__qualname__", None) or type(func).__qualname__
+    return f"{module}.{qualname}"

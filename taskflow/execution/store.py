@@ -1,0 +1,399 @@
+"""Task records in memory, and the only place where one changes its state."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from taskflow.core.checks import check_int
+from taskflow.core.clock import rfc3339, utcnow
+from taskflow.core.events import LifecycleEvent, LogEvent
+from taskflow.core.exceptions import InvalidTransitionError
+from taskflow.core.models import TRANSITIONS, FailedAttempt, TaskRecord, TaskStatus
+from taskflow.core.spans import current_span_ids
+from taskflow.execution.stream import EventStream
+
+__all__ = ["Failure", "TaskStore"]
+
+LOG_LINES = 1_000
+LOG_BYTES = 64 * 1024
+ATTEMPTS = 100
+"""Failed attempts that a record remembers, the latest ones."""
+ATTEMPT_ERROR = 1_000
+"""Characters that it remembers of the error of each."""
+LOG_CUT = f"… cut: a task keeps {LOG_LINES:,} log lines or {LOG_BYTES // 1024} KiB"
+
+PENDING, RUNNING, RETRYING = TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING
+SUCCESS = TaskStatus.SUCCESS
+
+FIELDS = frozenset(f.name for f in fields(TaskRecord))
+
+_blank = LifecycleEvent.__new__
+
+
+@dataclass(slots=True)
+class Failure:
+    """Why an attempt failed: text of the exception, its qualified class name, its traceback."""
+
+    error: str
+    error_type: str
+    stacktrace: str
+
+
+class TaskStore:
+    """Every unfinished record, and the latest finished ones.
+
+    Safe to use from any thread. Events of one task are emitted one after the other, in the order of
+    its transitions, whichever threads made them; never under the store's lock, so that an observer
+    may call back.
+
+    Args:
+        max_history: how many finished records stay in memory, oldest out first.
+        stream: where the events go.
+
+    Raises:
+        ConfigurationError: ``max_history`` is not a whole number of at least 1.
+    """
+
+    def __init__(self, max_history: int = 10_000, stream: EventStream | None = None) -> None:
+        self.max_history = check_int("max_history", max_history, minimum=1)
+        self._stream = stream if stream is not None else EventStream()
+        self._lock = threading.Lock()
+        self._records: dict[str, TaskRecord] = {}
+        self._finished: deque[str] = deque()
+        self._keys: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __contains__(self, record: TaskRecord) -> bool:
+        return self._records.get(record.task_id) is record
+
+    def create(
+        self,
+        task_id: str,
+        func_name: str,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        remember: bool = False,
+        **fields: Any,
+    ) -> TaskRecord:
+        """Add a PENDING record and return it; or return the record that holds its idempotency key.
+
+        Args:
+            task_id: UUID of the task.
+            func_name: registered name of the function.
+            args: its positional arguments.
+            kwargs: its named arguments.
+            remember: the task may outlive this process: ask the observers what to remember.
+            fields: further fields of `TaskRecord`.
+
+        Raises:
+            ValueError: there is a task with this id.
+        """
+        record = TaskRecord(task_id, func_name, PENDING, args, kwargs or {}, **fields)
+        return self.add(record, remember=remember)
+
+    def add(self, record: TaskRecord, *, remember: bool = False) -> TaskRecord:
+        """As `create`, with a PENDING record that the caller made."""
+        emit = self._stream.active
+        task_id, key = record.task_id, record.idempotency_key
+        with self._lock:
+            if key is not None and key in self._keys:
+                return self._records[self._keys[key]]
+            if task_id in self._records:
+                raise ValueError(f"there is a task with id {task_id!r} already")
+            if key is not None:
+                self._keys[key] = task_id
+            if emit:
+                record.backlog = []
+                # Here, because from now on others may find the record and change it.
+                event = _event(record, record.created_at)
+            self._records[task_id] = record
+        if emit:
+            self._emit(record, event)
+            if remember:
+                record.trace_context = self._stream.inject(event)
+        return record
+
+    def adopt(self, record: TaskRecord, reason: str) -> None:
+        """Add a record that another process has left behind; of a PENDING one, emit that it is back.
+
+        Args:
+            record: as it was stored; its arguments may be encoded.
+            reason: ``requeued`` or ``rescued``.
+
+        Raises:
+            ValueError: there is a task with this id.
+        """
+        # How long it has waited is known by the wall clock alone.
+        waited = (utcnow() - record.created_at).total_seconds()
+        record.state_clock = time.monotonic() - max(0.0, waited)
+        record.reason = reason
+        emit = self._stream.active and record.status is PENDING
+        with self._lock:
+            if record.task_id in self._records:
+                raise ValueError(f"there is a task with id {record.task_id!r} already")
+            if record.idempotency_key is not None:
+                self._keys.setdefault(record.idempotency_key, record.task_id)
+            if emit:
+                record.backlog = []
+                event = _event(record, utcnow())
+                event.reason = reason
+            self._records[record.task_id] = record
+        if emit:
+            self._emit(record, event)
+
+    def forget(self, task_id: str) -> None:
+        """Let go of a record whose truth is elsewhere. No event is made."""
+        with self._lock:
+            record = self._records.pop(task_id, None)
+            if record is not None:
+                self._release_key(record)
+
+    def get(self, task_id: str) -> TaskRecord | None:
+        """The record with this id, or ``None``."""
+        return self._records.get(task_id)
+
+    def live(self) -> list[TaskRecord]:
+        """The unfinished records, oldest first."""
+        return [record for record in self.list() if not record.finished]
+
+    def find_by_idempotency_key(self, key: str) -> TaskRecord | None:
+        """The pending, running, retrying or successful task that holds ``key``, or ``None``."""
+        with self._lock:
+            holder = self._keys.get(key)
+            return None if holder is None else self._records[holder]
+
+    def clear(self) -> None:
+        """Forget every record, unfinished ones included. No events are made."""
+        with self._lock:
+            for collection in (self._records, self._finished, self._keys):
+                collection.clear()
+
+    def transition(
+        self,
+        task_id: str,
+        status: TaskStatus,
+        *,
+        failure: Failure | None = None,
+        next_delay: float | None = None,
+        slot: tuple[str, float] | None = None,
+        reason: str | None = None,
+        unless: TaskStatus | None = None,
+        only: TaskRecord | None = None,
+    ) -> TaskRecord | None:
+        """Move a record along an arrow of `TaskStatus` and emit the event; ``None`` for an unknown id.
+
+        Args:
+            task_id: the record.
+            status: the state to enter.
+            failure: why the attempt failed; for RETRYING and FAILED.
+            next_delay: seconds until the next attempt; for RETRYING.
+            slot: name of the pool that holds the attempt, and the seconds waited for it; for RUNNING.
+            reason: why it was interrupted, cancelled, requeued or rescued.
+            unless: a state to leave alone, although there is an arrow from it.
+            only: the record that it must be: a later one with its id counts as unknown.
+
+        Raises:
+            InvalidTransitionError: there is no such arrow; nothing was changed.
+        """
+        with self._lock:
+            record = self._records.get(task_id)
+            if record is None or (only is not None and record is not only):
+                return None
+            left, since = record.status, record.state_clock
+            if status not in TRANSITIONS[left] or left is unless:
+                raise InvalidTransitionError(task_id, left, status)
+            now = datetime.now(UTC)
+            first_start = self._change(record, status, now, failure, next_delay, reason)
+            # Last: who reads the state first, without the lock, finds all that belongs to it.
+            record.status = status
+            if not self._stream.active:
+                return record
+            event = _event(record, now, failure)
+            event.reason, event.next_delay = reason, next_delay
+            if first_start:
+                event.queue_duration = record.state_clock - since
+            if slot is not None:
+                event.pool, event.slot_wait = slot
+            if left is RUNNING and record.started_clock is not None:  # here, not where it was left behind
+                event.attempt_duration = record.state_clock - since
+            if record.backlog is not None:
+                # Another thread is emitting this record's previous event: it will
+                # emit this one too, so that no observer sees them in the wrong order.
+                record.backlog.append(event)
+                return record
+            record.backlog = []
+        self._emit(record, event)
+        return record
+
+    def _change(
+        self,
+        record: TaskRecord,
+        status: TaskStatus,
+        now: datetime,
+        failure: Failure | None,
+        next_delay: float | None,
+        reason: str | None,
+    ) -> bool:
+        """Set what belongs to a new state; under the lock. Whether it is the first start."""
+        clock = time.monotonic()
+        record.state_clock = clock
+        if failure is not None:
+            record.error, record.error_type = failure.error, failure.error_type
+            record.stacktrace = failure.stacktrace
+        if reason is not None:
+            record.reason = reason
+        if status is RUNNING:
+            record.attempt = record.retries_used
+            record.attempt_started, record.next_attempt_at = now, None
+            if record.start_time is None:
+                record.start_time, record.started_clock = now, clock
+                return True
+            if record.started_clock is None:  # it started in another process
+                record.started_clock = clock - (now - record.start_time).total_seconds()
+        elif status is RETRYING:
+            record.retries_used += 1
+            self._remember_attempt(record, now, failure, next_delay or 0.0)
+        elif status is not PENDING:
+            self._finish(record, status, now, clock)
+        return False
+
+    def _remember_attempt(
+        self, record: TaskRecord, now: datetime, failure: Failure | None, next_delay: float
+    ) -> None:
+        record.next_attempt_at = now + timedelta(seconds=next_delay)
+        error, error_type = (failure.error, failure.error_type) if failure is not None else ("", "")
+        started = record.attempt_started or now
+        attempt = FailedAttempt(started, now, error[:ATTEMPT_ERROR], error_type, next_delay)
+        record.failed_attempts = [*(record.failed_attempts or ()), attempt][-ATTEMPTS:]
+
+    def _finish(self, record: TaskRecord, status: TaskStatus, now: datetime, clock: float) -> None:
+        record.end_time = now
+        if status is SUCCESS:
+            record.error = record.error_type = record.stacktrace = None
+        if record.started_clock is not None:
+            record.elapsed = clock - record.started_clock
+        elif record.start_time is not None:  # in another process: only the wall clock knows
+            record.elapsed = max(0.0, (now - record.start_time).total_seconds())
+        self._finished.append(record.task_id)
+        if record.idempotency_key is not None and status is not SUCCESS:
+            self._release_key(record)
+        if len(self._finished) > self.max_history:
+            self._evict()
+
+    def _evict(self) -> None:
+        record = self._records.pop(self._finished.popleft(), None)
+        if record is not None and record.idempotency_key is not None:
+            self._release_key(record)
+
+    def _release_key(self, record: TaskRecord) -> None:
+        key = record.idempotency_key
+        if key is not None and self._keys.get(key) == record.task_id:
+            del self._keys[key]
+
+    def _emit(self, record: TaskRecord, event: LifecycleEvent) -> None:
+        """Publish the event and those that other threads left meanwhile. The caller made the backlog."""
+        while True:
+            self._stream.lifecycle(event)
+            with self._lock:
+                if not record.backlog:
+                    record.backlog = None
+                    return
+                event = record.backlog.pop(0)
+
+    def update(self, task_id: str, **fields: Any) -> TaskRecord | None:
+        """Set fields of a record; ``status`` goes through `transition`. ``None`` for an unknown id.
+
+        Without a status no event is made, and so a backend is told only with the record's next one.
+
+        Raises:
+            TypeError: `TaskRecord` has no such field.
+            InvalidTransitionError: the status cannot follow the present one; nothing was changed.
+        """
+        unknown = fields.keys() - FIELDS
+        if unknown:
+            raise TypeError(f"TaskRecord has no field {', '.join(sorted(unknown))}")
+        record = self._records.get(task_id)
+        if record is None:
+            return None
+        status = fields.pop("status", None)
+        if status is not None and status != record.status:
+            self.transition(task_id, TaskStatus(status), failure=_failure(fields))
+        with self._lock:
+            if "idempotency_key" in fields:
+                self._release_key(record)
+            for name, value in fields.items():
+                setattr(record, name, value)
+            if fields.get("idempotency_key") is not None and not record.finished:
+                self._keys.setdefault(fields["idempotency_key"], task_id)
+        return record
+
+    def append_log(self, task_id: str, line: str) -> None:
+        """Keep a log line on the record, up to 1,000 lines or 64 KiB; an unknown id is ignored.
+
+        No event is made: `log` does both. A line may come after its task's end, and after the record
+        was evicted.
+        """
+        record = self._records.get(task_id)
+        if record is None:
+            return
+        with self._lock:
+            if record.log_size > LOG_BYTES:  # cut before
+                return
+            record.log_size += len(line) if line.isascii() else len(line.encode(errors="replace"))
+            if record.log_size > LOG_BYTES or len(record.logs) >= LOG_LINES:
+                record.log_size = LOG_BYTES + 1
+                line = LOG_CUT
+            record.logs.append(line)
+
+    def log(self, event: LogEvent) -> None:
+        """Keep a `task_log` line on its record and publish it."""
+        self.append_log(event.task_id, f"{rfc3339(event.timestamp)} {event.level.upper()} {event.message}")
+        if self._stream.active:
+            self._stream.log(event)
+
+    def __iter__(self) -> Iterator[TaskRecord]:
+        return iter(self.list())
+
+    # Last, because below it the class body's `list` is this method.
+    def list(self) -> list[TaskRecord]:
+        """All records, oldest first."""
+        with self._lock:
+            return list(self._records.values())
+
+
+def _event(record: TaskRecord, now: datetime, failure: Failure | None = None) -> LifecycleEvent:
+    """What the record itself tells of the state that it has just entered."""
+    # Field by field: the class's own __init__ takes three times as long for so many, and an event is
+    # made at every step of every task.
+    event = _blank(LifecycleEvent)
+    event.task_id, event.func_name, event.status = record.task_id, record.func_name, record.status
+    event.timestamp, event.attempt, event.duration = now, record.attempt, record.elapsed
+    event.retries_used, event.max_retries = record.retries_used, record.max_retries
+    event.attempt_duration = event.queue_duration = event.next_delay = None
+    event.pool = event.slot_wait = None
+    if failure is None:
+        event.error = event.error_type = event.stacktrace = None
+    else:
+        event.error, event.error_type = failure.error, failure.error_type
+        event.stacktrace = failure.stacktrace
+    event.tags, event.registered = record.tags, record.registered
+    event.code_function, event.reason = record.code_function, None
+    event.retry_of, event.trace_context = record.retry_of, record.trace_context
+    event.span = current_span_ids()
+    return event
+
+
+def _failure(fields: dict[str, Any]) -> Failure | None:
+    """The failure that an update describes, if it does."""
+    if fields.get("error") is None:
+        return None
+    return Failure(fields["error"], fields.get("error_type") or "", fields.get("stacktrace") or "")

@@ -1,0 +1,83 @@
+"""The one stream of events: whatever happens to a task passes through here, exactly once."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+
+from taskflow.core.events import BackendEvent, LifecycleEvent, LogEvent
+from taskflow.core.models import TaskStatus
+from taskflow.core.spans import current_span_ids
+from taskflow.observers.chain import LoggerChain
+
+logger = logging.getLogger("taskflow")
+
+RUNNING = TaskStatus.RUNNING
+
+Event = LifecycleEvent | LogEvent
+Subscriber = Callable[[Event], None]
+
+
+class EventStream:
+    """Passes every event to the observer chain, then to the subscribers.
+
+    Attributes:
+        chain: the observers, or ``None``.
+        active: whether anybody reads. While it is false, events need not even be made.
+    """
+
+    def __init__(self, chain: LoggerChain | None = None) -> None:
+        self.chain = chain
+        self.active = chain is not None
+        self._subscribers: tuple[Subscriber, ...] = ()
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call ``subscriber`` with every event, inline, until the returned function is called."""
+        subscription = functools.partial(subscriber)  # one of its own, also for the same function again
+        self._set_subscribers((*self._subscribers, subscription))
+
+        def unsubscribe() -> None:
+            self._set_subscribers(tuple(s for s in self._subscribers if s is not subscription))
+
+        return unsubscribe
+
+    def _set_subscribers(self, subscribers: tuple[Subscriber, ...]) -> None:
+        self._subscribers = subscribers
+        self.active = self.chain is not None or bool(subscribers)
+
+    def lifecycle(self, event: LifecycleEvent) -> None:
+        """Publish an arrow of the state machine. RUNNING binds the current context first."""
+        if self.chain is not None:
+            if event.status is RUNNING:
+                self.chain.bind(event)
+                event.span = current_span_ids()  # the one that was opened just now, if one was
+            self.chain.on_lifecycle(event)
+        if self._subscribers:
+            self._publish(event)
+
+    def log(self, event: LogEvent) -> None:
+        """Publish a `task_log` line."""
+        if self.chain is not None:
+            self.chain.on_log(event)
+        if self._subscribers:
+            self._publish(event)
+
+    def backend(self, event: BackendEvent) -> None:
+        """Publish how an operation on the backend went; to the observers alone."""
+        if self.chain is not None:
+            self.chain.on_backend(event)
+
+    def inject(self, event: LifecycleEvent) -> dict[str, str] | None:
+        """What the observers want remembered over a restart, or ``None``."""
+        carrier: dict[str, str] = {}
+        if self.chain is not None:
+            self.chain.inject(event, carrier)
+        return carrier or None
+
+    def _publish(self, event: Event) -> None:
+        for subscriber in self._subscribers:
+            try:
+                subscriber(event)
+            except Exception:
+                logger.exception("a subscriber of the event stream raised")

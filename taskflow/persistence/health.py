@@ -1,0 +1,121 @@
+"""How the backend is doing: every operation is timed, told to the observers, and remembered if it failed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable
+from typing import Final, TypeVar
+
+from taskflow.core.events import BackendEvent
+from taskflow.core.exceptions import BackendError, BackendUnavailableError
+from taskflow.core.running import cancellable
+from taskflow.execution.stream import EventStream
+
+__all__ = ["BackendVitals"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("taskflow")
+
+COMPLAINT_INTERVAL = 60.0
+"""Seconds between two log records about one trouble."""
+
+READS: Final = frozenset({"claimable", "unclaimable"})
+"""Operations that write nothing: on a full disk, or a server that only reads, they succeed."""
+
+
+class BackendVitals:
+    """Watches the operations of one backend.
+
+    What failed counts until the same has worked: something was read, or something was written.
+
+    Args:
+        kind: what backend it is.
+        stream: whose observers are told.
+    """
+
+    def __init__(self, kind: str, stream: EventStream) -> None:
+        self._errors: dict[bool, str] = {}  # by whether it was a read
+        self._kind = kind
+        self._stream = stream
+        self._quiet_until = 0.0
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def error(self) -> str | None:
+        """Why the backend cannot be used now; ``None`` if it can."""
+        return next(iter(self._errors.values()), None)
+
+    async def usable(self) -> None:
+        """Return once it can be used."""
+        while self.error is not None:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+    async def measure(self, operation: str, work: Awaitable[T], records: int | None = None) -> T:
+        """Await an operation on the backend.
+
+        Args:
+            operation: the method of the contract, or ``flush``.
+            work: what to await.
+            records: how many records it is about, for ``flush``.
+
+        Raises:
+            BackendError: it failed.
+        """
+        started = time.monotonic()
+        try:
+            result = await cancellable(work)
+        except BackendError as error:
+            self._failed(operation, started, records, error)
+            raise
+        except Exception as error:
+            # Somebody's own backend: what it raises must not end the loops that keep the others going.
+            wrapped = BackendUnavailableError(self._kind, f"{type(error).__name__}: {error}")
+            self._failed(operation, started, records, wrapped)
+            raise wrapped from error
+        if operation in READS:
+            self._worked(read=True)
+        elif _has_written(operation, result):
+            self._worked(read=False)
+        self._tell(operation, started, records, None)
+        return result
+
+    def _tell(self, operation: str, started: float, records: int | None, error: str | None) -> None:
+        seconds = time.monotonic() - started
+        event = BackendEvent(
+            backend=self._kind, operation=operation, seconds=seconds, records=records, error=error
+        )
+        self._stream.backend(event)
+
+    def _failed(self, operation: str, started: float, records: int | None, error: BackendError) -> None:
+        self._errors[operation in READS] = str(error)
+        self._tell(operation, started, records, str(error))
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + COMPLAINT_INTERVAL
+            logger.error("the backend cannot be used, %s failed: %s", operation, error)
+
+    def _worked(self, *, read: bool) -> None:
+        if self._errors.pop(read, None) is not None and not self._errors:
+            self._quiet_until = 0.0
+            logger.info("the backend can be used again")
+            self._wake()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def _has_written(operation: str, result: object) -> bool:
+    """Whether that an operation succeeded proves that the backend can be written to.
+
+    To open it does not; nor does a renewal that found no lease, or a pruning that found nothing old. A
+    flush consists of saves, which tell for themselves.
+    """
+    return operation not in ("open", "flush") and (result is None or bool(result))

@@ -1,0 +1,190 @@
+"""Reading what happened: the records in memory and those in the backend as one listing."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import heapq
+import operator
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from taskflow.core.models import TaskRecord, TaskStatus
+from taskflow.core.query import MAX_PAGE, Cursor, TaskQuery
+from taskflow.execution.store import TaskStore
+from taskflow.persistence.backend import SnapshotBackend, StatusTotal
+from taskflow.persistence.rows import to_record
+
+__all__ = ["History", "Page", "Unsaved"]
+
+T = TypeVar("T")
+
+SLICE = 1_000
+"""Records that are looked at before others get their turn on the event loop: about a millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some records, newest first.
+
+    Attributes:
+        records: the records.
+        next: where the following page begins; ``None`` if there is none.
+    """
+
+    records: list[TaskRecord]
+    next: Cursor | None
+
+
+class Unsaved(Protocol):
+    """What has changed and is not in the backend yet."""
+
+    def unsaved(self) -> Iterable[TaskRecord]:
+        """The records; some may have left the store since."""
+
+    async def flush(self) -> None:
+        """Save them now."""
+
+
+class History:
+    """Reads the records of this process and those of the backend; what is in memory is newer.
+
+    Args:
+        store: the records in memory.
+        backend: where the others are; ``None`` if nowhere.
+        unsaved: what is on its way to the backend.
+        ttl: seconds for which what was read of the backend is given again.
+
+    Every method raises `BackendError` where the backend fails.
+    """
+
+    def __init__(
+        self,
+        store: TaskStore,
+        backend: SnapshotBackend | None = None,
+        unsaved: Unsaved | None = None,
+        ttl: float = 5.0,
+    ) -> None:
+        self._store = store
+        self._backend = backend
+        self._unsaved = unsaved
+        self._cache = _Cache(ttl)
+
+    async def get(self, task_id: str) -> TaskRecord | None:
+        """The record with this id, or ``None``."""
+        record = self._store.get(task_id)
+        if record is None and self._unsaved is not None:
+            record = next((r for r in self._unsaved.unsaved() if r.task_id == task_id), None)
+        if record is not None or self._backend is None:
+            return record
+        row = await self._backend.get(task_id)
+        return None if row is None else to_record(row)
+
+    async def page(self, query: TaskQuery) -> Page:
+        """The records asked for, newest first, and where the next page begins."""
+        memory = await self._memory()
+        wanted = query.limit + 1  # one more tells whether there is another page
+        records: list[TaskRecord] = []
+        async for part in _sliced(memory.values()):
+            records = _newest(wanted, [*records, *filter(query.matches, part)])
+        if self._backend is not None:
+            # What comes after a full page of memory's is not on it.
+            last = Cursor.of(records[-1]) if len(records) == wanted else None
+            stored = [record async for record in self._stored(self._backend, query, memory, wanted, last)]
+            records = _newest(wanted, records + stored)
+        if len(records) < wanted:
+            return Page(records, None)
+        return Page(records[:-1], Cursor.of(records[-2]))
+
+    async def totals(self) -> dict[TaskStatus, StatusTotal]:
+        """How many records there are in each state that has any, and how long those took."""
+        if self._backend is None or self._unsaved is None:
+            return await self._memory_totals()
+        return await self._cache.get("totals", functools.partial(_count, self._backend, self._unsaved))
+
+    async def _memory(self) -> dict[str, TaskRecord]:
+        unsaved = () if self._unsaved is None else self._unsaved.unsaved()
+        memory: dict[str, TaskRecord] = {}
+        async for part in _sliced([*unsaved, *self._store.list()]):
+            memory |= {record.task_id: record for record in part}
+        return memory
+
+    async def _memory_totals(self) -> dict[TaskStatus, StatusTotal]:
+        counts: dict[TaskStatus, int] = defaultdict(int)
+        durations: dict[TaskStatus, list[float]] = defaultdict(list)
+        async for part in _sliced((await self._memory()).values()):
+            for record in part:
+                counts[record.status] += 1
+                if record.duration is not None:
+                    durations[record.status].append(record.duration)
+        return {
+            status: StatusTotal(count, len(durations[status]), sum(durations[status]))
+            for status, count in counts.items()
+        }
+
+    async def _stored(
+        self,
+        backend: SnapshotBackend,
+        query: TaskQuery,
+        memory: dict[str, TaskRecord],
+        wanted: int,
+        last: Cursor | None,
+    ) -> AsyncIterator[TaskRecord]:
+        """The newest records that match and are in the backend alone: as many as wanted, up to a place."""
+        part = query.following(query.after, min(wanted, MAX_PAGE))
+        while True:
+            rows = await self._cache.get(part, functools.partial(backend.find, part))
+            for row in rows:
+                if last is not None and row.cursor <= last:
+                    return
+                if row.task_id not in memory:
+                    yield to_record(row)
+                    wanted -= 1
+            if wanted <= 0 or len(rows) < part.limit:
+                return
+            part = query.following(rows[-1].cursor, part.limit)
+
+
+def _newest(count: int, records: Iterable[TaskRecord]) -> list[TaskRecord]:
+    """The records that come first in the listing; the order of `Cursor`, without making one for each."""
+    return heapq.nlargest(count, records, key=operator.attrgetter("created_at", "task_id"))
+
+
+async def _count(backend: SnapshotBackend, unsaved: Unsaved) -> dict[TaskStatus, StatusTotal]:
+    """What the backend counts, once it has everything."""
+    await unsaved.flush()
+    return await backend.count()
+
+
+async def _sliced(records: Iterable[TaskRecord]) -> AsyncIterator[list[TaskRecord]]:
+    """The records in parts, with a turn for others on the event loop in between."""
+    everything = list(records)
+    for start in range(0, len(everything), SLICE):
+        yield everything[start : start + SLICE]
+        await asyncio.sleep(0)
+
+
+class _Cache:
+    """Answers that are given again for a while; who asks for one under way waits for it."""
+
+    def __init__(self, ttl: float) -> None:
+        self._ttl = ttl
+        self._answers: dict[Hashable, tuple[float, asyncio.Task[Any]]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def get(self, key: Hashable, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        now, loop = time.monotonic(), asyncio.get_running_loop()
+        if loop is not self._loop:  # the manager was started again
+            self._loop, self._answers = loop, {}
+        self._answers = {k: kept for k, kept in self._answers.items() if kept[0] > now}
+        if key not in self._answers:
+            self._answers[key] = (now + self._ttl, loop.create_task(ask()))
+        answer = self._answers[key][1]
+        try:
+            return await asyncio.shield(answer)
+        finally:
+            if answer.done() and (answer.cancelled() or answer.exception() is not None):
+                self._answers.pop(key, None)

@@ -1,0 +1,398 @@
+"""Durable tasks on their way to the backend: written ahead, in groups, each change conditional.
+
+Every state that a durable task enters is queued here, and one commit takes everything that queued up
+while the commit before was under way. So a hundred requests wait for two commits, not for a hundred.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from taskflow.core.exceptions import BackendError, CommitError
+from taskflow.core.models import TaskRecord, TaskStatus
+from taskflow.core.running import running_loop
+from taskflow.persistence.backend import Change, Outcome
+from taskflow.persistence.lease import Instance
+from taskflow.persistence.rows import RELEASED, TaskRow, to_row
+
+__all__ = ["DurableTask", "Journal"]
+
+logger = logging.getLogger("taskflow")
+
+GROUP: Final = 500
+"""The most changes of one commit."""
+
+PART: Final = 250
+"""Rows that are made at once: about four milliseconds of the event loop."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+"""Seconds until a backend that failed is tried again; each time twice as long."""
+
+NOT_STARTED = "the TaskManager has not been started, so that nothing can be stored"
+
+
+class DurableTask:
+    """What the backend knows of one task, and is still to be told.
+
+    Attributes:
+        record: the task.
+        status: the latest state that was queued; ``None`` before the first.
+        queued: how many changes are on their way.
+        sent: whether the backend has or may have a row of it, or is about to be given one.
+        refused: why it was not stored; ``None`` if it was, or that is still open.
+        holder: id of the task that was there first, if that is why.
+        lost: whether another instance has taken it over.
+    """
+
+    __slots__ = ("_journal", "_waiters", "holder", "lost", "queued", "record", "refused", "sent", "status")
+
+    def __init__(self, journal: Journal, record: TaskRecord, status: TaskStatus | None = None) -> None:
+        self.record = record
+        self.status = status
+        self.queued = 0
+        self.sent = status is not None
+        self.refused: str | None = None
+        self.holder: str | None = None
+        self.lost = False
+        self._journal = journal
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def open(self) -> bool:
+        """Whether something is on its way that decides whether the task is ours to run."""
+        if self.lost or (self.refused is not None and self.holder is None):
+            return False
+        # That it is a duplicate is stored, too; what nobody has refused will be written ahead.
+        return self.queued > 0 or (self.status is None and self.refused is None)
+
+    def write_ahead(self) -> None:
+        """Store it; refused at once while the backend is known to be away."""
+        self._journal.write_ahead(self)
+
+    def discard(self) -> None:
+        """Forget it: it is not to be stored."""
+        self._journal.discard(self)
+
+    async def settled(self) -> bool:
+        """Wait until the backend has everything that was queued: whether the task is ours to run."""
+        if self.open:
+            await self._journal.on_its_loop(self)
+        return self.refused is None and not self.lost
+
+    async def writable(self) -> None:
+        """Return when the backend is not known to be away: whoever waits here holds no slot meanwhile."""
+        await self._journal.usable()
+
+    def settled_from_thread(self) -> bool:
+        """As `settled`, from a thread without an event loop."""
+        if self.open:
+            self._journal.from_thread(self)
+        return self.refused is None and not self.lost
+
+    async def committed(self) -> None:
+        """Wait until the task is stored; or another one with its idempotency key, which counts as well.
+
+        Raises:
+            CommitError: it is not, and will not run.
+        """
+        await self.settled()
+        if self.refused is not None and self.holder is None:
+            raise CommitError(self.record.task_id, self.refused)
+
+    async def wait(self) -> None:
+        """Return when nothing is open; on the journal's loop."""
+        while self.open:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+    def wake(self) -> None:
+        """Let go of those who wait; on the journal's loop."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+@dataclass(slots=True)
+class Entry:
+    """One change in the queue: from the state ``expected``, ``None`` for an insert, to that of ``row``."""
+
+    task: DurableTask
+    row: TaskRow
+    expected: TaskStatus | None
+    released: bool = False
+
+    def change(self, token: str) -> Change:
+        """The change, under the lease of this moment."""
+        if self.row.owner is not None:
+            self.row.owner = RELEASED if self.released else token
+        return Change(self.row, None if self.expected is None else (token, self.expected))
+
+
+class Journal:
+    """Writes the changes of durable tasks: in order for each, in groups for all.
+
+    Args:
+        instance: whose rows they are.
+        on_refused: called with a task that could not be stored; from any thread.
+        on_lost: called with a task that another instance has taken over.
+    """
+
+    def __init__(
+        self,
+        instance: Instance,
+        on_refused: Callable[[DurableTask], None],
+        on_lost: Callable[[DurableTask], None],
+    ) -> None:
+        self._instance = instance
+        self._on_refused = on_refused
+        self._on_lost = on_lost
+        self._tasks: dict[str, DurableTask] = {}
+        self._queue: deque[Entry] = deque()
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._worker: asyncio.Task[None] | None = None
+        self._work = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._down: str | None = None
+        self._suspended = False
+        self._pause = FIRST_PAUSE
+
+    # What the engine tells it, from any thread
+
+    def open(self, record: TaskRecord) -> DurableTask:
+        """Take note of a new task, which `write_ahead` will store: whoever finds it until then can wait.
+
+        Raises:
+            ValueError: there is a task with this id.
+        """
+        task = self._tasks.setdefault(record.task_id, DurableTask(self, record))
+        if task.record is not record:
+            raise ValueError(f"there is a task with id {record.task_id!r} already")
+        return task
+
+    def discard(self, task: DurableTask) -> None:
+        """Forget a new task that will not be written ahead."""
+        self._tasks.pop(task.record.task_id, None)
+
+    def adopt(self, record: TaskRecord, status: TaskStatus) -> DurableTask:
+        """Take note of a task that was taken over, and that the backend has in the state ``status``."""
+        task = self._tasks[record.task_id] = DurableTask(self, record, status)
+        return task
+
+    def find(self, task_id: str) -> DurableTask | None:
+        """The unfinished task with this id, or ``None``."""
+        return self._tasks.get(task_id)
+
+    def write_ahead(self, task: DurableTask) -> None:
+        """Store a new task; refused at once while the backend is known to be away."""
+        if self._down is not None:
+            self._refuse(task, self._down)
+            self._soon(task.wake)
+        else:
+            self._put(task)
+
+    def note(self, record: TaskRecord) -> bool:
+        """Queue the state that a task has just entered; false if it is not (any more) this journal's."""
+        task = self._tasks.get(record.task_id)
+        if task is None or task.lost or (task.refused is not None and not task.sent):
+            return False
+        coming = task.status is None and task.refused is None  # its write_ahead
+        if record.status is not task.status and not coming:
+            self._put(task)
+        return True
+
+    def release(self, record: TaskRecord) -> bool:
+        """Queue that anybody may take the task; false if it is not this journal's."""
+        task = self._tasks.get(record.task_id)
+        if task is not None:
+            self._put(task, released=True)
+        return task is not None
+
+    async def confirm(self) -> None:
+        """Store again in which state every task is: what others took over meanwhile turns out to be lost."""
+        for number, task in enumerate(list(self._tasks.values())):
+            if task.status is not None and not task.queued and not task.lost:
+                self._put(task)
+            if number % PART == PART - 1:
+                await asyncio.sleep(0)
+
+    def _put(self, task: DurableTask, *, released: bool = False) -> None:
+        row = to_row(task.record, RELEASED)
+        with self._lock:
+            self._queue.append(Entry(task, row, task.status, released))
+            task.status = row.status
+            task.queued += 1
+        self._soon(self._work.set)
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        """Call something on the journal's loop, if it has one; from any thread."""
+        loop = self._loop
+        if loop is not None and loop is running_loop():
+            call()
+        elif loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(call)
+
+    @property
+    def backlog(self) -> int:
+        """Changes that are not stored yet."""
+        return sum(task.queued for task in list(self._tasks.values()))  # others may add some meanwhile
+
+    def suspend(self, reason: str) -> None:
+        """Refuse new tasks and keep the changes of others, until `resume`: the backend is away."""
+        self._down, self._suspended = reason, True
+
+    def resume(self) -> None:
+        """Write again."""
+        self._down, self._suspended = None, False
+        self._work.set()
+
+    # Waiting
+
+    async def on_its_loop(self, task: DurableTask) -> None:
+        """`DurableTask.wait`, from any loop; of a journal that does not run, the task is refused."""
+        loop = self._loop
+        if loop is None:
+            self._refuse(task, NOT_STARTED)
+        elif loop is running_loop():
+            await task.wait()
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(task.wait(), loop))
+
+    async def usable(self) -> None:
+        """Return when the backend is not known to be away."""
+        if self._instance.vitals.error is not None:
+            await self._instance.vitals.usable()
+
+    def from_thread(self, task: DurableTask) -> None:
+        """`DurableTask.wait`, from a thread without a loop."""
+        if self._loop is None:
+            self._refuse(task, NOT_STARTED)
+        else:
+            asyncio.run_coroutine_threadsafe(task.wait(), self._loop).result()
+
+    # The worker
+
+    def start(self) -> None:
+        """Begin to write, on the running loop, with what was queued before."""
+        self._loop = asyncio.get_running_loop()
+        self._work, self._idle = asyncio.Event(), asyncio.Event()
+        self._pause = FIRST_PAUSE
+        self._worker = self._loop.create_task(self._run(), context=contextvars.Context())
+        self._work.set()
+
+    async def close(self, timeout: float) -> None:
+        """Write what is queued, for at most ``timeout`` seconds, and stop."""
+        if self._worker is None:
+            return
+        try:
+            async with asyncio.timeout(0 if self._suspended else timeout):
+                await self._drained()
+        except TimeoutError:
+            logger.error("%d changes of durable tasks could not be stored", self.backlog)  # noqa: TRY400
+        self._worker.cancel()
+        await asyncio.wait({self._worker})
+        self._worker = self._loop = None
+        self.resume()
+        for task in self._tasks.values():
+            task.lost, task.queued = True, 0  # whoever takes them over decides
+            task.wake()
+        self._tasks.clear()
+        self._queue.clear()
+
+    async def _drained(self) -> None:
+        while self.backlog:
+            self._work.set()
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def _run(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            self._idle.clear()
+            while not self._suspended and (group := self._next_group()):
+                await self._commit(group)
+            self._idle.set()
+
+    def _next_group(self) -> list[Entry]:
+        """What may go into one commit: a task at most once, because its changes have an order."""
+        group: dict[str, Entry] = {}
+        with self._lock:
+            while self._queue and len(group) < GROUP and self._queue[0].row.task_id not in group:
+                entry = self._queue.popleft()
+                group[entry.row.task_id] = entry
+        return list(group.values())
+
+    async def _commit(self, group: list[Entry]) -> None:
+        for entry in group:
+            entry.task.sent = True
+        try:
+            outcomes = await self._instance.commit(lambda token: [entry.change(token) for entry in group])
+        except BackendError as error:
+            self._give_back(group, str(error))
+            await self._wait_a_while()
+        else:
+            self._down, self._pause = None, FIRST_PAUSE
+            for entry, outcome in zip(group, outcomes, strict=True):
+                self._settle(entry, outcome)
+
+    def _settle(self, entry: Entry, outcome: Outcome) -> None:
+        task = entry.task
+        if not outcome.applied and entry.expected is None:
+            # That it lost its key goes into a row of its own; there is none to be had with a taken id.
+            task.sent = outcome.holder != entry.row.task_id
+            task.status = None
+            self._refuse(task, f"task {outcome.holder} was there first", outcome.holder)
+        elif not outcome.applied and not task.lost:
+            task.lost = True
+            self._on_lost(task)
+        if task.lost or entry.row.owner is None:
+            self._tasks.pop(entry.row.task_id, None)
+        self._done(task)
+
+    def _give_back(self, group: list[Entry], reason: str) -> None:
+        """Refuse whatever was to be inserted, here and in the queue: who waits for it has waited enough."""
+        self._down = reason
+        with self._lock:
+            entries = [*group, *self._queue]
+            self._queue = deque(entry for entry in entries if entry.expected is not None)
+        for entry in entries:
+            if entry.expected is None:
+                self._refuse(entry.task, reason)
+                self._done(entry.task)
+
+    async def _wait_a_while(self) -> None:
+        """Return when it is time to try again.
+
+        With what is queued, while new tasks are still refused: they would wait for the answer. There is
+        something as a rule, if only that those were cancelled which may have been stored.
+        """
+        await asyncio.sleep(self._pause)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        if not self._queue:
+            self._down = None
+
+    def _refuse(self, task: DurableTask, reason: str, holder: str | None = None) -> None:
+        if task.refused is None:
+            task.refused, task.holder = reason, holder
+            self._on_refused(task)
+        elif task.holder is not None:  # a duplicate of which not even that could be stored
+            task.holder, task.lost = None, True
+            self._on_lost(task)
+        if not task.sent or task.lost:
+            self._tasks.pop(task.record.task_id, None)
+
+    def _done(self, task: DurableTask) -> None:
+        with self._lock:
+            task.queued -= 1
+        if not task.open:
+            task.wake()

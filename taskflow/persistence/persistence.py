@@ -1,0 +1,295 @@
+"""Everything that a backend adds to the engine, wired together; the engine runs without it as well."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from taskflow.arguments.keeper import ArgumentKeeper
+from taskflow.core.checks import check_int, check_seconds
+from taskflow.core.events import LifecycleEvent
+from taskflow.core.exceptions import BackendError, BackendUnavailableError, ConfigurationError
+from taskflow.core.models import TaskRecord, TaskStatus
+from taskflow.execution.dispatch import Dispatcher
+from taskflow.execution.registry import TaskRegistry
+from taskflow.execution.store import TaskStore
+from taskflow.execution.stream import Event, EventStream
+from taskflow.persistence.backend import Change, SnapshotBackend
+from taskflow.persistence.claims import Claims
+from taskflow.persistence.health import BackendVitals
+from taskflow.persistence.journal import DurableTask, Journal
+from taskflow.persistence.lease import Instance
+from taskflow.persistence.recovery import Recovery
+from taskflow.persistence.rows import to_row
+from taskflow.persistence.snapshot import SnapshotScheduler
+
+__all__ = ["Persistence", "PersistenceOptions"]
+
+logger = logging.getLogger("taskflow")
+
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 30.0
+"""Seconds until a backend that was away at the start is tried again; each time twice as long."""
+
+LAST_WORD: Final = 5.0
+"""Seconds that a shutdown waits for the backend, at each of its steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersistenceOptions:
+    """How often things happen, and how long they are waited for; the parameters of `TaskManager`.
+
+    Raises:
+        ConfigurationError: a value is out of range.
+    """
+
+    snapshot_interval: float = 60.0
+    retention_days: float | None = None
+    heartbeat_interval: float = 10.0
+    lease_timeout: float = 30.0
+    rescue_interval: float = 5.0
+    max_rescues: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("snapshot_interval", "heartbeat_interval", "lease_timeout", "rescue_interval"):
+            check_seconds(name, getattr(self, name), above=True)
+        if self.retention_days is not None:
+            check_seconds("retention_days", self.retention_days, above=True)
+        check_int("max_rescues", self.max_rescues, minimum=1)
+        if self.lease_timeout < 2 * self.heartbeat_interval:
+            allowed = f"must be at least twice the heartbeat_interval of {self.heartbeat_interval:g} seconds"
+            raise ConfigurationError("lease_timeout", self.lease_timeout, allowed)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineParts:
+    """What persistence reads and drives."""
+
+    stream: EventStream
+    store: TaskStore
+    registry: TaskRegistry
+    arguments: ArgumentKeeper
+    dispatcher: Dispatcher
+
+
+class Persistence:
+    """Keeps the tasks of one manager in a backend.
+
+    It reads the event stream: what a task goes through reaches the backend because it is an event, by
+    the journal for durable tasks and by the scheduler for all others.
+
+    Args:
+        backend: where they are kept.
+        engine: the parts of the engine.
+        options: times and limits.
+
+    Attributes:
+        vitals: how the backend is doing.
+        journal: writes durable tasks.
+        scheduler: saves the history.
+    """
+
+    def __init__(self, backend: SnapshotBackend, engine: EngineParts, options: PersistenceOptions) -> None:
+        self.backend = backend
+        self.vitals = BackendVitals(backend.kind, engine.stream)
+        self._instance = Instance(backend, self.vitals, options.heartbeat_interval, options.lease_timeout)
+        self.journal = Journal(self._instance, self._on_refused, self._on_lost)
+        self.scheduler = SnapshotScheduler(self._instance, options.snapshot_interval, options.retention_days)
+        self._claims = Claims(self._instance, engine.registry, engine.arguments)
+        self._recovery = Recovery(
+            self._claims,
+            engine.store,
+            self.journal,
+            engine.dispatcher,
+            options.rescue_interval,
+            options.max_rescues,
+        )
+        self._store = engine.store
+        self._executor = engine.dispatcher.executor
+        self._connected = False
+        self._loops: set[asyncio.Task[None]] = set()
+        self._saving: asyncio.Task[None] | None = None
+        self._recovering: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._lost: set[str] = set()
+        engine.stream.subscribe(self._on_event)
+
+    # Life
+
+    async def connect(self) -> None:
+        """Open the backend and take a lease; while the backend is away, go on without it.
+
+        Raises:
+            BackendFormatError: what is there cannot be used, now or later.
+        """
+        try:
+            await self._connect()
+        except BackendUnavailableError as error:  # logged
+            self.journal.suspend(str(error))
+
+    async def begin(self) -> None:
+        """Write, save and look after others' tasks from now on; take over the first of them."""
+        self._stopping = False
+        self.journal.start()
+        if self._connected:
+            await self._begin()
+        else:
+            self._spawn(self._connect_later())
+
+    async def _connect(self) -> None:
+        await self.vitals.measure("open", self.backend.open())
+        await self._instance.acquire()
+        self._connected = True
+
+    async def _connect_later(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._connected:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            try:
+                await self._connect()
+            except BackendError:  # logged
+                continue
+        self.journal.resume()
+        await self._begin()
+
+    async def _begin(self) -> None:
+        self._spawn(self._instance.keep(self.journal.confirm))
+        self._saving = self._spawn(self.scheduler.run())
+        if self._stopping:  # the backend has come back during a shutdown
+            return
+        with contextlib.suppress(BackendError):  # logged; the loop tries again
+            await self._recovery.begin()
+        self._recovering = self._spawn(self._recovery.run())
+
+    def _spawn(self, loop: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # An empty context: what lives long must not live in the trace of whoever starts it.
+        task = asyncio.get_running_loop().create_task(loop, context=contextvars.Context())
+        self._loops.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._loops.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.critical("a loop of the persistence has ended", exc_info=task.exception())
+
+    def stop_recovering(self) -> None:
+        """Take no more tasks over: a shutdown has begun."""
+        self._stopping = True
+        if self._recovering is not None:
+            self._recovering.cancel()
+
+    async def shutdown(self) -> None:
+        """Save what is unfinished for whoever takes it over, and what has changed; then let go."""
+        left = [record for record in self._store.live() if not self.journal.release(record)]
+        await self.journal.close(LAST_WORD)
+        await _end(self._saving, self._recovering)
+        if self._connected:
+            # What is to run again comes first: a long history may take all the time that there is.
+            await self._last_word(self._hand_over(left))
+            await self._last_word(self.scheduler.flush())
+        elif left or self.journal.backlog:
+            logger.error("the backend never answered: what was to be kept is lost")
+        await _end(*self._loops)
+        self._saving = self._recovering = None
+        if self._connected:
+            # After the last heartbeat: finding no lease, it would take a new one.
+            await self._last_word(self._instance.release())
+        await self._last_word(self.backend.close())
+        for record in self._store.live():
+            self._store.forget(record.task_id)
+        self._connected = False
+
+    async def _hand_over(self, left: list[TaskRecord]) -> None:
+        await self._claims.give_back()
+        await self.scheduler.release(left)
+
+    async def _last_word(self, work: Coroutine[Any, Any, None]) -> None:
+        """Await a step of the shutdown, but not for ever, and whatever becomes of it go on."""
+        try:
+            async with asyncio.timeout(LAST_WORD):
+                await work
+        except BackendError as error:
+            logger.error("the backend did not take everything at shutdown: %s", error)  # noqa: TRY400
+        except TimeoutError:
+            logger.error("the backend did not answer in time at shutdown")  # noqa: TRY400
+
+    async def reserve(self, record: TaskRecord) -> bool:
+        """Store a record that is about to be made, unless its id is taken: whether it is ours to make.
+
+        Raises:
+            BackendError: the backend cannot be asked.
+        """
+        if not self._connected:
+            return True
+        (outcome,) = await self._instance.commit(lambda token: [Change(to_row(record, token))])
+        return outcome.applied
+
+    # What the engine and the journal tell
+
+    def _on_event(self, event: Event) -> None:
+        record = self._record(event.task_id)
+        if record is None:
+            return
+        if isinstance(event, LifecycleEvent):
+            if record.finished or record.status is TaskStatus.RETRYING:
+                self._recovery.make_room(record.task_id)
+            if record.finished and record.task_id in self._lost:
+                self._let_go(record.task_id)
+                return
+        if record.durable and (self.journal.note(record) or not record.finished):
+            return
+        self.scheduler.note(record)
+
+    def _record(self, task_id: str) -> TaskRecord | None:
+        """The record with this id, also if it left the memory before its end was told."""
+        task = self.journal.find(task_id)
+        return self._store.get(task_id) if task is None else task.record
+
+    def _on_refused(self, task: DurableTask) -> None:
+        """Cancel a task that could not be stored; it is history, and nothing that could be revived."""
+        record = task.record
+        record.durable = task.sent
+        if task.holder == record.task_id:  # the same retry, by another instance: the record is its
+            self._lost.add(record.task_id)
+        else:
+            record.duplicate_of = task.holder
+        if task.holder is None:
+            record.error = task.refused
+        execution = self._executor.executions.get(record.task_id)
+        if execution is not None:
+            self._executor.skip(execution, "duplicate" if task.holder is not None else "not_dispatched")
+
+    def _on_lost(self, task: DurableTask) -> None:
+        record = task.record
+        if task.refused is not None:  # nothing was stored, as is known now
+            record.durable = False
+            self.scheduler.note(record)
+            return
+        message = "task %s (%s) was taken over by another instance: what it does here does not count"
+        logger.warning(message, record.func_name, record.task_id)
+        self._lost.add(record.task_id)
+        execution = self._executor.executions.get(record.task_id)
+        if record.finished:
+            self._let_go(record.task_id)
+        elif execution is not None:
+            self._executor.interrupt(execution, "lease_lost")
+
+    def _let_go(self, task_id: str) -> None:
+        """Forget a record whose truth is in the backend now."""
+        self._lost.discard(task_id)
+        self._store.forget(task_id)
+
+
+async def _end(*loops: asyncio.Task[None] | None) -> None:
+    """Cancel those that there are, and wait for them."""
+    running = [loop for loop in loops if loop is not None]
+    for loop in running:
+        loop.cancel()
+    await asyncio.gather(*running, return_exceptions=True)

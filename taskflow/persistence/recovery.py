@@ -1,0 +1,179 @@
+"""What becomes of tasks that another process left unfinished: at a clean stop, or by dying.
+
+::
+
+    released at a clean stop               → PENDING, runs         requeued
+    durable, left PENDING or RETRYING      → PENDING, runs         rescued
+    durable, left RUNNING                  → PENDING, runs again   rescued; with requeue_on_interrupt
+                                           → INTERRUPTED           rescued; without
+                                           → FAILED                poison; its process died too often
+    not durable, its process died          → INTERRUPTED           shutdown
+
+They go on through the store like any other task, so that what happens to them makes ordinary events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+from typing import Final
+
+from taskflow.core.clock import utcnow
+from taskflow.core.exceptions import BackendError
+from taskflow.core.models import TaskConfig, TaskRecord, TaskStatus
+from taskflow.core.query import Cursor
+from taskflow.core.running import running_loop
+from taskflow.execution.dispatch import Dispatcher
+from taskflow.execution.driver import Execution
+from taskflow.execution.registry import TaskEntry
+from taskflow.execution.store import Failure, TaskStore
+from taskflow.persistence.claims import Claim, Claims
+from taskflow.persistence.journal import Journal
+
+__all__ = ["Recovery"]
+
+logger = logging.getLogger("taskflow")
+
+BATCH: Final = 100
+"""Rows that are claimed at once."""
+
+CROWD: Final = 200
+"""Recovered tasks that are under way at once: what a crash left must not crowd out new work."""
+
+PENDING, RUNNING = TaskStatus.PENDING, TaskStatus.RUNNING
+
+
+class Recovery:
+    """Takes such tasks over, at the start and then every few seconds.
+
+    Args:
+        claims: finds them.
+        store, journal, dispatcher: where they go on.
+        interval: seconds between two looks.
+        max_rescues: a task whose process died in the middle of it so many times is poison.
+    """
+
+    def __init__(
+        self,
+        claims: Claims,
+        store: TaskStore,
+        journal: Journal,
+        dispatcher: Dispatcher,
+        interval: float,
+        max_rescues: int,
+    ) -> None:
+        self._claims = claims
+        self._store = store
+        self._journal = journal
+        self._dispatcher = dispatcher
+        self._interval = interval
+        self._max_rescues = max_rescues
+        self._under_way: set[str] = set()
+        self._room = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def begin(self) -> None:
+        """Take over the first of them, and log what nobody here can run.
+
+        Raises:
+            BackendError: the backend cannot be asked.
+        """
+        self._loop, self._room = asyncio.get_running_loop(), asyncio.Event()
+        self._under_way.clear()
+        await self._claims.complain()
+        await self._take_some(None)
+
+    async def run(self) -> None:
+        """Look again and again until cancelled."""
+        while True:
+            with contextlib.suppress(BackendError):  # logged; the next look tries again
+                await self._take_all()
+            await asyncio.sleep(self._interval)
+
+    def make_room(self, task_id: str) -> None:
+        """A task has ended, or waits for its next attempt, perhaps one of these; from any thread."""
+        if task_id in self._under_way:
+            self._under_way.discard(task_id)
+            if self._loop is running_loop():
+                self._room.set()
+            elif self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._room.set)
+
+    async def _take_all(self) -> None:
+        place = await self._take_some(None)
+        while place is not None:
+            while len(self._under_way) > CROWD - BATCH:
+                self._room.clear()
+                await self._room.wait()
+            place = await self._take_some(place)
+
+    async def _take_some(self, place: Cursor | None) -> Cursor | None:
+        claims, place = await self._claims.take(BATCH, place, unless=self._is_here)
+        for claim in claims:
+            self._go_on(claim)
+        return place
+
+    def _is_here(self, task_id: str) -> bool:
+        """Whether the task is under way in this process: if its row is not ours any more, it will notice."""
+        record = self._store.get(task_id)
+        return (record is not None and not record.finished) or self._journal.find(task_id) is not None
+
+    def _go_on(self, claim: Claim) -> None:
+        record = claim.record
+        present = self._store.get(record.task_id)
+        if present is not None:
+            self._has_ended(claim, present)
+            return
+        if claim.entry is None:
+            self._store.adopt(record, "shutdown")
+            self._store.transition(record.task_id, TaskStatus.INTERRUPTED, reason="shutdown")
+            return
+        if record.durable:
+            self._journal.adopt(record, record.status)
+        if self._comes_back(claim, claim.entry.config):
+            self._start(claim, claim.entry)
+
+    def _has_ended(self, claim: Claim, present: TaskRecord) -> None:
+        """Store the end of a task of this process that an earlier shutdown could not."""
+        if present.durable:
+            self._journal.adopt(present, claim.row.status)
+            self._journal.note(present)
+
+    def _comes_back(self, claim: Claim, config: TaskConfig) -> bool:
+        """Put the task into its next state: whether that is PENDING."""
+        record, reason = claim.record, "requeued" if claim.released else "rescued"
+        self._store.adopt(record, reason)
+        if record.status is RUNNING:
+            record.rescues += 1
+            if record.rescues >= self._max_rescues:
+                self._store.transition(
+                    record.task_id, TaskStatus.FAILED, failure=_poison(record), reason="poison"
+                )
+                return False
+            if not config.requeue_on_interrupt:
+                self._store.transition(record.task_id, TaskStatus.INTERRUPTED, reason=reason)
+                return False
+        if record.status is not PENDING:
+            self._store.transition(record.task_id, PENDING, reason=reason)
+        return True
+
+    def _start(self, claim: Claim, entry: TaskEntry) -> None:
+        record = claim.record
+        execution = Execution(
+            entry, record, claim.args, claim.kwargs or {}, contextvars.Context(), resumable=True
+        )
+        execution.durable = self._journal.find(record.task_id)
+        if record.next_attempt_at is not None:
+            execution.retry_delay = max(0.0, (record.next_attempt_at - utcnow()).total_seconds())
+        if not execution.retry_delay:  # who waits does not crowd
+            self._under_way.add(record.task_id)
+        self._dispatcher.executor.admit(execution)
+        self._dispatcher.dispatch((execution,))
+
+
+def _poison(record: TaskRecord) -> Failure:
+    error = f"its process died in the middle of it {record.rescues} times; it is not tried again"
+    logger.error("task %s (%s) is poison: %s", record.func_name, record.task_id, error)
+    return Failure(error, "taskflow.Poison", "")

@@ -1,0 +1,168 @@
+"""The one record codec: a record as a row of any backend, and back.
+
+What backends filter, order and compare by is a column. Everything else is one JSON object, ``body``,
+that no backend looks into: a new field of a record is named here, once.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, Final
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from taskflow.core.exceptions import BackendFormatError
+from taskflow.core.models import TERMINAL, FailedAttempt, TaskRecord, TaskStatus
+from taskflow.core.query import Cursor, labels, microseconds, moment, search_text
+
+__all__ = ["RELEASED", "TaskRow", "to_record", "to_row"]
+
+RELEASED: Final = ""
+"""The owner of an unfinished row that nobody owns: whoever comes first may take it."""
+
+KEY_HOLDERS = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.SUCCESS})
+"""The states in which a task holds its idempotency key."""
+
+PLAIN = (
+    "attempt", "retries_used", "max_retries", "error", "error_type", "stacktrace", "logs", "tags",
+    "idempotency_key", "retry_of", "reason", "registered", "code_function", "trace_context",
+    "duplicate_of", "rescues",
+)  # fmt: skip
+"""Fields that are JSON values as they are. Left out where they have their defaults, as most of them do."""
+
+MOMENTS = ("start_time", "attempt_started", "next_attempt_at")
+
+_plain, _moments = attrgetter(*PLAIN), attrgetter(*MOMENTS)
+
+DEFAULTS = _plain(TaskRecord("", ""))
+
+
+@dataclass(slots=True, kw_only=True)
+class TaskRow:
+    """A record at rest.
+
+    Attributes:
+        task_id: the primary key.
+        func_name: registered name of the function.
+        status: where the task stands.
+        created: when it was enqueued, and ``ended`` when it ended: microseconds since 1970, UTC.
+        duration: seconds from the first start to the end.
+        owner: lease token of the instance that has the task; `RELEASED` if anyone may take it; ``None``
+            once it has ended.
+        durable: whether it was written ahead: then it changes by `SnapshotBackend.commit` alone.
+        held_key: its idempotency key while it holds it; unique among durable rows.
+        labels: its tags, each as ``key=value``, in order.
+        search: what can be searched, in lower case.
+        encrypted: whether ``payload`` is a Fernet token.
+        payload: the encoded arguments; ``None`` if they were not kept. Never changes.
+        body: JSON text of everything else, ASCII only.
+    """
+
+    task_id: str
+    func_name: str
+    status: TaskStatus
+    created: int
+    ended: int | None
+    duration: float | None
+    owner: str | None
+    durable: bool
+    held_key: str | None
+    labels: tuple[str, ...]
+    search: str
+    encrypted: bool
+    payload: bytes | None
+    body: str
+
+    @property
+    def cursor(self) -> Cursor:
+        """Its place in the listing."""
+        return Cursor(self.created, self.task_id)
+
+
+def to_row(record: TaskRecord, owner: str | None) -> TaskRow:
+    """A record as a row of the instance ``owner``; a finished one belongs to nobody."""
+    # First: another thread may be changing the record, and sets this last.
+    status = record.status
+    plain = zip(PLAIN, _plain(record), DEFAULTS, strict=True)
+    body = {name: value for name, value, default in plain if value != default}
+    for name, value in zip(MOMENTS, _moments(record), strict=True):
+        if value is not None:
+            body[name] = microseconds(value)
+    if record.failed_attempts:
+        body["failed_attempts"] = [_plain_attempt(attempt) for attempt in record.failed_attempts]
+    encoded = record.payload is not None or record.encrypted_payload is not None
+    if not record.arguments_kept or (not encoded and (record.args or record.kwargs)):
+        body["arguments_kept"] = False
+    holds = record.durable and status in KEY_HOLDERS
+    return TaskRow(
+        task_id=record.task_id,
+        func_name=record.func_name,
+        status=status,
+        created=microseconds(record.created_at),
+        ended=None if record.end_time is None else microseconds(record.end_time),
+        duration=record.duration,
+        owner=None if status in TERMINAL else owner,
+        durable=record.durable,
+        held_key=record.idempotency_key if holds else None,
+        labels=labels(record),
+        search=search_text(record),
+        encrypted=record.encrypted_payload is not None,
+        payload=record.payload if record.encrypted_payload is None else record.encrypted_payload,
+        body=_json(body),
+    )
+
+
+def _json(body: dict[str, Any]) -> str:
+    """JSON, ASCII only. Most bodies are that anyway, and then this takes a third of the time."""
+    try:
+        text = to_json(body)
+    except PydanticSerializationError:  # a lone surrogate
+        return json.dumps(body)
+    return text.decode() if text.isascii() else json.dumps(body)
+
+
+def to_record(row: TaskRow) -> TaskRecord:
+    """The record that a row was made from. Its arguments stay encoded.
+
+    Raises:
+        BackendFormatError: the row's body is not what `to_row` writes.
+    """
+    try:
+        body = json.loads(row.body)
+        fields = {name: body[name] for name in (*PLAIN, "arguments_kept") if name in body}
+        fields |= {name: moment(body[name]) for name in MOMENTS if name in body}
+        attempts = [_attempt(attempt) for attempt in body.get("failed_attempts", ())]
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise BackendFormatError("row", f"the body of task {row.task_id} is damaged: {error!r}") from error
+    return TaskRecord(
+        row.task_id,
+        row.func_name,
+        row.status,
+        created_at=moment(row.created),
+        end_time=_moment(row.ended),
+        elapsed=row.duration,
+        durable=row.durable,
+        encrypted_payload=row.payload if row.encrypted else None,
+        payload=None if row.encrypted else row.payload,
+        failed_attempts=attempts or None,
+        **fields,
+    )
+
+
+def _moment(value: int | None) -> datetime | None:
+    return None if value is None else moment(value)
+
+
+def _plain_attempt(attempt: FailedAttempt) -> dict[str, Any]:
+    return asdict(attempt) | {
+        "started_at": microseconds(attempt.started_at),
+        "ended_at": microseconds(attempt.ended_at),
+    }
+
+
+def _attempt(plain: dict[str, Any]) -> FailedAttempt:
+    moments = {name: moment(plain[name]) for name in ("started_at", "ended_at")}
+    return FailedAttempt(**(plain | moments))

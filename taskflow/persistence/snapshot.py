@@ -1,0 +1,200 @@
+"""Keeping the history: what has changed is saved to the backend every now and then, and at shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import threading
+from collections.abc import Collection, Iterable
+from datetime import timedelta
+from itertools import islice
+from typing import Final
+
+from taskflow.core.clock import utcnow
+from taskflow.core.exceptions import BackendError
+from taskflow.core.models import TaskRecord
+from taskflow.core.running import running_loop
+from taskflow.persistence.lease import Instance
+from taskflow.persistence.rows import RELEASED, to_row
+
+__all__ = ["SnapshotScheduler"]
+
+logger = logging.getLogger("taskflow")
+
+PART: Final = 250
+"""Records that are encoded at once: about four milliseconds of the event loop."""
+
+EARLY: Final = 5_000
+"""Changed records that are not kept waiting for the interval."""
+
+MOST: Final = 100_000
+"""Changed records that are kept while the backend is away; beyond, the oldest finished one is given up."""
+
+FIRST_PAUSE: Final = 1.0
+"""Seconds until a flush that failed is tried again; each time twice as long, up to the interval."""
+
+PRUNE_INTERVAL: Final = 3600.0
+
+
+class SnapshotScheduler:
+    """Saves changed records, each once however often it changed.
+
+    Durable tasks that have not ended are the journal's: their rows change under conditions.
+
+    Args:
+        instance: whose records they are, and where they go.
+        interval: seconds between two flushes.
+        retention_days: days after which an ended task is deleted; ``None`` keeps them.
+    """
+
+    def __init__(
+        self, instance: Instance, interval: float = 60.0, retention_days: float | None = None
+    ) -> None:
+        self.interval = interval
+        self.retention_days = retention_days
+        self._instance = instance
+        self._changed: dict[str, TaskRecord] = {}
+        self._saving: dict[str, TaskRecord] = {}
+        self._lock = threading.Lock()
+        self._flushing = asyncio.Lock()
+        self._early = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._given_up = 0
+
+    def note(self, record: TaskRecord) -> None:
+        """Remember that a record has changed; from any thread."""
+        with self._lock:
+            self._changed[record.task_id] = record
+            if len(self._changed) > MOST:
+                self._give_up()
+        if len(self._changed) == EARLY:
+            self._hurry()
+
+    def _give_up(self) -> None:
+        """Forget the record that has waited longest: memory is not the place for an outage of days."""
+        del self._changed[next(iter(self._changed))]
+        self._given_up += 1
+        if self._given_up % MOST == 1:
+            logger.error("the backend has been away for too long: the oldest changes are given up")
+
+    def _hurry(self) -> None:
+        loop = self._loop
+        if loop is running_loop():
+            self._early.set()
+        elif loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._early.set)
+
+    def unsaved(self) -> Iterable[TaskRecord]:
+        """The records that have changed since they were saved, those that are being saved among them."""
+        with self._lock:
+            return list((self._saving | self._changed).values())
+
+    async def flush(self) -> None:
+        """Save what has changed.
+
+        Raises:
+            BackendError: that failed; what was not saved is tried again later.
+        """
+        # With nothing to save it still counts as done; but not as proof that the backend is back.
+        if self._changed or self._instance.vitals.error is None:
+            async with self._flushing:
+                await self._instance.vitals.measure("flush", self._save_changed(), len(self._changed))
+
+    async def _save_changed(self) -> None:
+        # What changes meanwhile is left for the next time: otherwise a busy application never ends.
+        left = len(self._changed)
+        while left > 0 and (part := self._take(min(left, PART))):
+            left -= len(part)
+            try:
+                await self.save(part)
+            except BaseException:
+                self._put_back()
+                raise
+            self._saving = {}
+
+    async def save(self, records: Iterable[TaskRecord], *, released: bool = False) -> None:
+        """Save some records now; ``released`` for anybody to take over.
+
+        Raises:
+            BackendError: that failed.
+        """
+        owner = RELEASED if released else self._instance.token
+        rows = [to_row(record, owner) for record in records]
+        await self._instance.vitals.measure("save", self._instance.backend.save(rows))
+
+    async def release(self, records: Collection[TaskRecord]) -> None:
+        """Save unfinished records for anybody to take over; a flush does not save them any more.
+
+        Not to be called while `run` runs.
+
+        Raises:
+            BackendError: that failed.
+        """
+        await self.save(records, released=True)
+        with self._lock:
+            for record in records:
+                self._changed.pop(record.task_id, None)
+
+    def _take(self, count: int) -> list[TaskRecord]:
+        with self._lock:
+            self._saving = {
+                task_id: self._changed.pop(task_id) for task_id in list(islice(self._changed, count))
+            }
+            return list(self._saving.values())
+
+    def _put_back(self) -> None:
+        with self._lock:
+            self._changed, self._saving = self._saving | self._changed, {}
+
+    async def run(self) -> None:
+        """Flush and prune until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        self._early, self._flushing = asyncio.Event(), asyncio.Lock()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_flushing(), context=contextvars.Context())
+            if self.retention_days is not None:
+                group.create_task(self._keep_pruning(self.retention_days), context=contextvars.Context())
+
+    async def _keep_flushing(self) -> None:
+        pause = self.interval
+        while True:
+            await self._wait(pause)
+            try:
+                await self.flush()
+            except BackendError:  # logged
+                pause = min(self.interval, FIRST_PAUSE if pause == self.interval else 2 * pause)
+            else:
+                pause = self.interval
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait for the time, or, unless the backend is away, for many changes."""
+        self._early.clear()
+        if self._instance.vitals.error is not None:
+            await asyncio.sleep(seconds)
+            return
+        if len(self._changed) >= EARLY:  # they came while others were being saved
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._early.wait()
+        except TimeoutError:
+            return
+
+    async def _keep_pruning(self, days: float) -> None:
+        while True:
+            with contextlib.suppress(BackendError):  # logged; the next round tries again
+                await self.prune(days)
+            await asyncio.sleep(PRUNE_INTERVAL)
+
+    async def prune(self, days: float) -> int:
+        """Delete the tasks that ended more than ``days`` days ago, and their keys; returns how many.
+
+        Raises:
+            BackendError: that failed; what was deleted before stays deleted.
+        """
+        before, deleted = utcnow() - timedelta(days=days), 0
+        while count := await self._instance.vitals.measure("prune", self._instance.backend.prune(before)):
+            deleted += count
+        return deleted

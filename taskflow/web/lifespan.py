@@ -1,0 +1,90 @@
+"""Tying the manager's life to the app's: the lifespan, and the signals that end a process."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import FrameType
+from typing import Any
+
+from fastapi import FastAPI
+
+from taskflow.web.host import TaskHost
+
+__all__ = ["SignalChain", "join_lifespan"]
+
+Handler = Callable[[int, FrameType | None], Any]
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def join_lifespan(task_manager: TaskHost, app: FastAPI) -> None:
+    """Start the manager after the app's own start-up, and shut it down before the app's own shutdown.
+
+    So tasks can use what the app's lifespan opens, until the last of them has ended.
+    """
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[Any]:
+        async with inner(app) as state:
+            await task_manager.startup()
+            try:
+                yield state
+            finally:
+                await task_manager.shutdown()
+
+    app.router.lifespan_context = lifespan
+
+
+class SignalChain:
+    """Tells the manager of SIGTERM and SIGINT before the server's own handler runs.
+
+    uvicorn waits for the background tasks of open requests before it begins the lifespan shutdown, and
+    without a limit: a manager that waited for its lifespan could never end them.
+
+    Args:
+        notice: called in the signal handler; must only schedule work.
+    """
+
+    def __init__(self, notice: Callable[[], None]) -> None:
+        self._notice = notice
+        self._links: dict[int, _Link] = {}
+
+    def install(self) -> None:
+        """Put the handler before the present ones; only in the main thread, elsewhere nothing happens.
+
+        A signal that nobody handles is left alone: it ends the process at once, as it should.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in SIGNALS:
+            previous = signal.getsignal(number)
+            if callable(previous):
+                self._links[number] = _Link(self._notice, previous)
+                signal.signal(number, self._links[number])
+
+    def remove(self) -> None:
+        """Restore the handlers; where somebody has put another one before ours, ours only passes on."""
+        for number, link in self._links.items():
+            link.active = False
+            present: object = signal.getsignal(number)
+            if present is link:
+                signal.signal(number, link.previous)
+        self._links.clear()
+
+
+class _Link:
+    """A handler in the chain. Each start makes a new one: an old one may still be in the middle."""
+
+    def __init__(self, notice: Callable[[], None], previous: Handler) -> None:
+        self.active = True
+        self.previous = previous
+        self._notice = notice
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.active:
+            self._notice()
+        self.previous(number, frame)

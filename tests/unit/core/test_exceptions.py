@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import taskflow
+from taskflow.core import exceptions
+from taskflow.core.exceptions import (
+    ArgumentsNotKeptError,
+    BackendError,
+    CommitError,
+    ConfigurationError,
+    DuplicateTaskNameError,
+    FunctionNotRegisteredError,
+    InvalidTransitionError,
+    ManagerClosedError,
+    PersistenceRequiredError,
+    TaskArgumentError,
+    TaskFinishedError,
+    TaskflowError,
+    TaskNotCancellableError,
+    TaskNotFoundError,
+    TaskNotRetryableError,
+)
+
+CLASSES = [cls for _, cls in inspect.getmembers(exceptions, inspect.isclass)]
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_exception_has_one_root_is_exported_and_stands_in_the_tree(cls: type[BaseException]):
+    assert issubclass(cls, TaskflowError)
+    assert cls is getattr(taskflow, cls.__name__)
+    assert cls.__name__ in exceptions.__all__
+    assert cls.__name__ in str(exceptions.__doc__)
+
+
+@pytest.mark.parametrize(
+    ("cls", "builtin"),
+    [
+        (ConfigurationError, ValueError),
+        (TaskArgumentError, ValueError),
+        (ManagerClosedError, RuntimeError),
+        (TaskNotFoundError, LookupError),
+    ],
+)
+def test_an_exception_is_also_what_python_would_call_it(cls: type[Exception], builtin: type[Exception]):
+    assert issubclass(cls, builtin)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "attributes"),
+    [
+        (
+            ConfigurationError("retries", -1, "must be at least 0"),
+            "retries=-1: must be at least 0",
+            {"parameter": "retries", "value": -1, "allowed": "must be at least 0"},
+        ),
+        (
+            DuplicateTaskNameError("send", "a.py:1 (a.send)", "b.py:2 (b.send)"),
+            (
+                "name='send': already registered for a.py:1 (a.send); b.py:2 (b.send) needs a name of "
+                'its own (@task_manager.task(name="..."))'
+            ),
+            {"name": "send", "first": "a.py:1 (a.send)", "second": "b.py:2 (b.send)", "parameter": "name"},
+        ),
+        (
+            TaskArgumentError("send", "to", "no"),
+            "task 'send', argument 'to': no",
+            {"func_name": "send", "parameter": "to", "reason": "no"},
+        ),
+        (
+            PersistenceRequiredError("send"),
+            "task 'send' has persist=True, but its TaskManager has no backend to keep it in",
+            {"func_name": "send"},
+        ),
+        (ManagerClosedError(), "the TaskManager is shut down and takes no more tasks", {}),
+        (
+            InvalidTransitionError("1", "success", "running"),
+            "task 1: no transition from success to running",
+            {"task_id": "1", "current": "success", "wanted": "running"},
+        ),
+        (BackendError("sqlite", "no"), "sqlite: no", {"backend": "sqlite", "reason": "no"}),
+        (
+            CommitError("1", "no"),
+            "task 1 was not stored and will not run: no",
+            {"task_id": "1", "reason": "no"},
+        ),
+        (
+            TaskNotRetryableError("1", "success"),
+            "task 1 is success: only a failed, interrupted or cancelled task is retried",
+            {"task_id": "1", "status": "success"},
+        ),
+        (
+            FunctionNotRegisteredError("1", "send"),
+            "task 1: no function is registered under the name 'send'",
+            {"task_id": "1", "func_name": "send"},
+        ),
+        (
+            ArgumentsNotKeptError("1"),
+            (
+                "task 1: its arguments were not kept; persist=True, encrypt_args_key "
+                "or requeue_pending=True keep them"
+            ),
+            {"task_id": "1"},
+        ),
+        (TaskNotFoundError("1"), "no task with id '1'", {"task_id": "1"}),
+        (TaskFinishedError("1", "success"), "task 1 has already ended: success", {"task_id": "1"}),
+        (
+            TaskNotCancellableError("1"),
+            "task 1 is a sync function that has started: it cannot be stopped",
+            {"task_id": "1"},
+        ),
+    ],
+)
+def test_an_exception_says_what_happened_and_carries_the_data(
+    error: TaskflowError, message: str, attributes: dict[str, object]
+):
+    assert message == str(error)
+    assert attributes == {name: getattr(error, name) for name in attributes}

@@ -1,0 +1,605 @@
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from taskflow import (
+    ConfigurationError,
+    InMemoryLogger,
+    InvalidTransitionError,
+    LifecycleEvent,
+    LogEvent,
+    LoggerChain,
+    TaskObserver,
+    TaskRecord,
+    TaskStatus,
+    TaskStore,
+)
+from taskflow.core.clock import utcnow
+from taskflow.core.models import TERMINAL, TRANSITIONS
+from taskflow.execution.store import LOG_BYTES, LOG_CUT, LOG_LINES, Failure
+from taskflow.execution.stream import EventStream
+
+PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus
+
+FAILURE = Failure("no", "ValueError", "Traceback …")
+
+WAY_TO = {
+    PENDING: (),
+    RUNNING: (RUNNING,),
+    RETRYING: (RUNNING, RETRYING),
+    SUCCESS: (RUNNING, SUCCESS),
+    FAILED: (RUNNING, FAILED),
+    INTERRUPTED: (INTERRUPTED,),
+    CANCELLED: (CANCELLED,),
+}
+
+
+def observed_store(**options: Any) -> tuple[TaskStore, InMemoryLogger]:
+    seen = InMemoryLogger()
+    return TaskStore(stream=EventStream(LoggerChain([seen])), **options), seen
+
+
+def store_with(status: TaskStatus, **fields: Any) -> tuple[TaskStore, TaskRecord, InMemoryLogger]:
+    """A store whose only record, "1", is in that state; what led there was not seen."""
+    store, seen = observed_store()
+    record = store.create("1", "f", max_retries=3, **fields)
+    for step in WAY_TO[status]:
+        store.transition("1", step)
+    seen.clear()
+    return store, record, seen
+
+
+def fields_of(record: TaskRecord) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in TaskRecord.__slots__}
+
+
+# The state machine
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(start, end) for start in TaskStatus for end in TaskStatus if end in TRANSITIONS[start]],
+)
+def test_every_arrow_is_taken_and_makes_one_event(start: TaskStatus, end: TaskStatus):
+    store, record, seen = store_with(start)
+    moved = store.transition("1", end)
+
+    assert record is moved
+    assert (end, [end]) == (record.status, [event.status for event in seen.lifecycle_events])
+    assert (end in TERMINAL) == (record.end_time is not None)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(start, end) for start in TaskStatus for end in TaskStatus if end in TRANSITIONS[start]],
+)
+def test_an_event_has_every_field(start: TaskStatus, end: TaskStatus):
+    store, _, seen = store_with(start)
+    store.transition("1", end)
+    store.create("2", "work")
+
+    for event in seen.lifecycle_events:
+        assert event == LifecycleEvent(**{f.name: getattr(event, f.name) for f in fields(event)})
+
+
+@pytest.mark.parametrize("end", [TaskStatus.RETRYING, TaskStatus.FAILED, TaskStatus.SUCCESS])
+def test_the_state_is_set_after_all_that_belongs_to_it(end: TaskStatus):
+    class Watched(TaskRecord):
+        def __setattr__(self, name: str, value: Any) -> None:
+            changed.append(name)
+            super().__setattr__(name, value)
+
+    changed: list[str] = []
+    store = TaskStore()
+    store.add(Watched("1", "work"))
+    store.transition("1", TaskStatus.RUNNING)
+    changed.clear()
+    store.transition("1", end, failure=FAILURE)
+
+    assert "status" == changed[-1]
+    assert {"error", "stacktrace", "status"} <= set(changed)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(start, end) for start in TaskStatus for end in TaskStatus if end not in TRANSITIONS[start]],
+)
+def test_every_other_arrow_is_refused_and_changes_nothing(start: TaskStatus, end: TaskStatus):
+    store, record, seen = store_with(start)
+    before = fields_of(record)
+    with pytest.raises(InvalidTransitionError) as refused:
+        store.transition("1", end, failure=FAILURE, next_delay=1.0, reason="user")
+
+    assert ("1", start, end) == (refused.value.task_id, refused.value.current, refused.value.wanted)
+    assert before == fields_of(record)
+    assert [] == seen.lifecycle_events
+
+
+def test_the_arrows_are_those_of_the_picture():
+    arrows = {(start.value, end.value) for start, ends in TRANSITIONS.items() for end in ends}
+
+    assert {
+        ("pending", "running"),
+        ("running", "success"),
+        ("running", "retrying"),
+        ("retrying", "running"),
+        ("running", "failed"),
+        *((start, "interrupted") for start in ("pending", "running", "retrying")),
+        *((start, "cancelled") for start in ("pending", "running", "retrying")),
+        ("pending", "failed"),
+        ("retrying", "failed"),
+        ("running", "pending"),
+        ("retrying", "pending"),
+    } == arrows
+
+
+def test_an_unknown_task_has_no_transitions():
+    store, seen = observed_store()
+
+    assert store.transition("nobody", RUNNING) is None
+    assert [] == seen.lifecycle_events
+
+
+# What an event tells
+
+ALWAYS = {
+    "task_id",
+    "func_name",
+    "status",
+    "timestamp",
+    "attempt",
+    "retries_used",
+    "max_retries",
+    "tags",
+    "registered",
+    "code_function",
+}
+
+
+def told(event: LifecycleEvent) -> set[str]:
+    """The fields that say something, besides those that every event has."""
+    return {name for name in LifecycleEvent.__slots__ if getattr(event, name) is not None} - ALWAYS
+
+
+def test_each_event_has_the_fields_that_apply_and_no_others():
+    store, seen = observed_store()
+    identity = {"tags": {"tenant": "acme"}, "registered": True, "code_function": "app.f", "max_retries": 1}
+    store.create("1", "f", **identity)
+    store.transition("1", RUNNING, slot=("async", 0.5))
+    store.transition("1", RETRYING, failure=FAILURE, next_delay=2.0)
+    store.transition("1", RUNNING, slot=("async", 0.0))
+    store.transition("1", FAILED, failure=FAILURE)
+    failure = {"error", "error_type", "stacktrace"}
+
+    assert [
+        set(),
+        {"slot_wait", "pool", "queue_duration"},
+        {"attempt_duration", "next_delay", *failure},
+        {"slot_wait", "pool"},
+        {"attempt_duration", "duration", *failure},
+    ] == [told(event) for event in seen.lifecycle_events]
+    assert [0, 0, 0, 1, 1] == [event.attempt for event in seen.lifecycle_events]
+    assert [0, 0, 1, 1, 1] == [event.retries_used for event in seen.lifecycle_events]
+    for event in seen.lifecycle_events:
+        assert identity == {name: getattr(event, name) for name in identity}
+        assert event.timestamp.utcoffset() is not None
+    assert ("async", 0.5) == (seen.lifecycle_events[1].pool, seen.lifecycle_events[1].slot_wait)
+    assert 2.0 == seen.lifecycle_events[2].next_delay
+    assert ("no", "ValueError", "Traceback …") == (
+        seen.lifecycle_events[4].error,
+        seen.lifecycle_events[4].error_type,
+        seen.lifecycle_events[4].stacktrace,
+    )
+
+
+def test_a_success_tells_its_durations_only():
+    store, _, seen = store_with(RUNNING)
+    store.transition("1", SUCCESS)
+
+    assert {"attempt_duration", "duration"} == told(seen.lifecycle_events[0])
+
+
+@pytest.mark.parametrize("end", [INTERRUPTED, CANCELLED])
+@pytest.mark.parametrize(
+    ("start", "durations"),
+    [(PENDING, set()), (RUNNING, {"attempt_duration", "duration"}), (RETRYING, {"duration"})],
+)
+def test_a_stop_tells_its_reason_and_the_durations_there_are(
+    start: TaskStatus, durations: set[str], end: TaskStatus
+):
+    store, record, seen = store_with(start)
+    store.transition("1", end, reason="user")
+
+    assert {"reason", *durations} == told(seen.lifecycle_events[0])
+    assert "user" == record.reason
+
+
+def test_a_requeued_task_that_starts_again_has_no_second_queue_duration():
+    store, record, seen = store_with(RUNNING)
+    started = record.start_time
+    store.transition("1", PENDING, reason="requeued")
+    store.transition("1", RUNNING, slot=("thread", 0.0))
+
+    assert {"slot_wait", "pool"} == told(seen.lifecycle_events[1])
+    assert started == record.start_time
+
+
+def test_durations_are_measured_on_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch):
+    clock = iter([100.0, 103.0, 107.0, 120.0, 121.0])
+    monkeypatch.setattr("taskflow.execution.store.time.monotonic", lambda: next(clock))
+    store, seen = observed_store()
+    store.add(TaskRecord("1", "f", state_clock=next(clock)))
+    store.transition("1", RUNNING)
+    store.transition("1", RETRYING)
+    store.transition("1", RUNNING)
+    store.transition("1", SUCCESS)
+    events = seen.lifecycle_events
+
+    assert (3.0, 4.0, 1.0) == (
+        events[1].queue_duration,
+        events[2].attempt_duration,
+        events[4].attempt_duration,
+    )
+    assert (18.0, 18.0) == (events[4].duration, store.list()[0].duration)
+
+
+def test_a_success_forgets_the_failures_before_it():
+    store, record, _ = store_with(RUNNING)
+    store.transition("1", RETRYING, failure=FAILURE)
+    failed = record.error
+    store.transition("1", RUNNING)
+    store.transition("1", SUCCESS)
+
+    assert ("no", None, None, None) == (failed, record.error, record.error_type, record.stacktrace)
+
+
+# Order
+
+
+def test_events_of_one_task_reach_the_observers_in_order_whichever_threads_made_them():
+    entered, released = threading.Event(), threading.Event()
+
+    class Slow(TaskObserver):
+        def on_lifecycle(self, event: LifecycleEvent):
+            if event.status is RUNNING:
+                entered.set()
+                released.wait()
+
+    seen = InMemoryLogger()
+    store = TaskStore(stream=EventStream(LoggerChain([Slow(), seen])))
+    store.create("1", "f")
+    thread = threading.Thread(target=store.transition, args=("1", RUNNING))
+    thread.start()
+    entered.wait()
+    store.transition("1", INTERRUPTED, reason="shutdown")  # does not wait for the slow observer
+    early = [event.status for event in seen.lifecycle_events]
+    released.set()
+    thread.join()
+
+    assert [PENDING] == early
+    assert [PENDING, RUNNING, INTERRUPTED] == [event.status for event in seen.lifecycle_events]
+
+
+def test_a_slow_observer_of_one_task_does_not_hold_up_the_others():
+    entered, released = threading.Event(), threading.Event()
+
+    class Slow(TaskObserver):
+        def on_lifecycle(self, event: LifecycleEvent):
+            if event.task_id == "slow":
+                entered.set()
+                released.wait()
+
+    seen = InMemoryLogger()
+    store = TaskStore(stream=EventStream(LoggerChain([Slow(), seen])))
+    thread = threading.Thread(target=store.create, args=("slow", "f"))
+    thread.start()
+    entered.wait()
+    store.create("quick", "f")
+    early = [event.task_id for event in seen.lifecycle_events]
+    released.set()
+    thread.join()
+
+    assert ["quick"] == early
+
+
+def test_an_observer_may_call_the_store():
+    class Calling(TaskObserver):
+        def on_lifecycle(self, event: LifecycleEvent):
+            store.append_log(event.task_id, event.status)
+            store.list()
+            if event.status is PENDING:
+                store.transition(event.task_id, CANCELLED)
+
+    seen = InMemoryLogger()
+    store = TaskStore(stream=EventStream(LoggerChain([Calling(), seen])))
+    record = store.create("1", "f")
+
+    assert [PENDING, CANCELLED] == [event.status for event in seen.lifecycle_events]
+    assert ["pending", "cancelled"] == record.logs
+
+
+def test_of_many_threads_that_end_a_task_one_succeeds():
+    store, seen = observed_store()
+    store.create("1", "f")
+    start = threading.Barrier(8)
+
+    def end(status: TaskStatus) -> bool:
+        start.wait()
+        try:
+            return store.transition("1", status) is not None
+        except InvalidTransitionError:
+            return False
+
+    with ThreadPoolExecutor(8) as threads:
+        ended = list(threads.map(end, [CANCELLED, INTERRUPTED, FAILED, CANCELLED] * 2))
+
+    assert 1 == sum(ended)
+    assert 2 == len(seen.lifecycle_events)
+
+
+def test_without_a_reader_no_event_is_made(monkeypatch: pytest.MonkeyPatch):
+    def refuse(*args: object, **kwargs: object):
+        raise AssertionError("an event was made")
+
+    monkeypatch.setattr("taskflow.execution.store.LifecycleEvent", refuse)
+    store = TaskStore()
+    store.create("1", "f")
+    store.transition("1", RUNNING)
+    store.transition("1", SUCCESS)
+
+    assert SUCCESS == store.list()[0].status
+
+
+# Records
+
+
+def test_a_second_task_with_one_id_is_refused():
+    store = TaskStore()
+    store.create("1", "f")
+    with pytest.raises(ValueError, match="there is a task with id '1' already"):
+        store.create("1", "g")
+
+    assert ["f"] == [record.func_name for record in store]
+
+
+def test_records_are_listed_oldest_first():
+    store = TaskStore()
+    for task_id in "bac":
+        store.create(task_id, "f")
+    store.transition("a", CANCELLED)
+
+    assert ["b", "a", "c"] == [record.task_id for record in store.list()]
+    assert ["b", "c"] == [record.task_id for record in store.live()]
+    assert 3 == len(store)
+
+
+def test_an_update_sets_fields():
+    store = TaskStore()
+    store.create("1", "f")
+    record = store.update("1", error="no", tags={"a": "b"})
+
+    assert record is store.get("1")
+    assert record is not None
+    assert ("no", {"a": "b"}) == (record.error, record.tags)
+
+
+def test_an_updated_status_goes_through_the_state_machine():
+    store, record, seen = store_with(RUNNING)
+    store.update("1", status="failed", error="no", error_type="ValueError")
+
+    assert FAILED is record.status
+    assert [(FAILED, "no", "ValueError")] == [
+        (event.status, event.error, event.error_type) for event in seen.lifecycle_events
+    ]
+    with pytest.raises(InvalidTransitionError):
+        store.update("1", status="running", error="other")
+    assert "no" == record.error
+
+
+def test_an_update_of_an_unknown_task_is_nothing():
+    assert TaskStore().update("nobody", error="no") is None
+
+
+def test_an_update_of_an_unknown_field_is_refused():
+    store = TaskStore()
+    store.create("1", "f")
+    with pytest.raises(TypeError, match="TaskRecord has no field colour"):
+        store.update("1", colour="red")
+
+
+def test_an_updated_idempotency_key_is_found():
+    store = TaskStore()
+    store.create("1", "f")
+    store.update("1", idempotency_key="key")
+
+    assert store.get("1") is store.find_by_idempotency_key("key")
+
+
+def test_clear_forgets_everything():
+    store = TaskStore(max_history=1)
+    store.create("1", "f", idempotency_key="key")
+    store.create("2", "f")
+    store.transition("2", CANCELLED)
+    store.clear()
+
+    assert (0, None, []) == (len(store), store.find_by_idempotency_key("key"), store.live())
+    store.create("1", "f")
+    store.transition("1", CANCELLED)
+    assert ["1"] == [record.task_id for record in store]
+
+
+# Idempotency keys
+
+
+@pytest.mark.parametrize("status", [PENDING, RUNNING, RETRYING, SUCCESS])
+def test_a_key_is_held_by_a_task_that_may_still_succeed_or_has(status: TaskStatus):
+    store, record, seen = store_with(status, idempotency_key="key")
+
+    assert record is store.create("2", "f", idempotency_key="key")
+    assert record is store.find_by_idempotency_key("key")
+    assert (1, []) == (len(store), seen.lifecycle_events)
+
+
+@pytest.mark.parametrize("status", [FAILED, INTERRUPTED, CANCELLED])
+def test_a_key_is_released_by_a_task_that_did_not_succeed(status: TaskStatus):
+    store, record, _ = store_with(status, idempotency_key="key")
+
+    assert store.find_by_idempotency_key("key") is None
+    assert record is not store.create("2", "f", idempotency_key="key")
+
+
+def test_a_key_is_released_with_the_record_that_holds_it():
+    store = TaskStore(max_history=1)
+    for task_id in "12":
+        store.create(task_id, "f", idempotency_key=f"key {task_id}")
+        store.transition(task_id, RUNNING)
+        store.transition(task_id, SUCCESS)
+
+    assert store.find_by_idempotency_key("key 1") is None
+    assert "2" == store.create("3", "f", idempotency_key="key 2").task_id
+
+
+def test_the_eviction_of_a_task_that_released_its_key_leaves_the_next_holder_its_own():
+    store = TaskStore(max_history=1)
+    store.create("1", "f", idempotency_key="key")
+    store.transition("1", CANCELLED)
+    holder = store.create("2", "f", idempotency_key="key")
+    store.create("3", "f")
+    store.transition("3", CANCELLED)
+
+    assert store.get("1") is None
+    assert holder is store.find_by_idempotency_key("key")
+
+
+# History
+
+
+def test_the_oldest_finished_records_leave_first_and_live_ones_never():
+    store = TaskStore(max_history=2)
+    store.create("live", "f")
+    for task_id in "1234":
+        store.create(task_id, "f")
+    for task_id in "4321":
+        store.transition(task_id, CANCELLED)
+
+    assert ["live", "1", "2"] == [record.task_id for record in store]
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, None, True, "10"])
+def test_a_wrong_history_is_refused(value: Any):
+    with pytest.raises(ConfigurationError, match=r"^max_history=.*at least 1"):
+        TaskStore(max_history=value)
+
+
+# Logs
+
+
+def test_log_lines_are_kept_with_their_time_and_level():
+    store, seen = observed_store()
+    record = store.create("1", "f")
+    event = LogEvent(task_id="1", func_name="f", message="hello", level="warning", timestamp=utcnow())
+    store.log(event)
+    stamp = event.timestamp.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    assert [f"{stamp} WARNING hello"] == record.logs
+    assert [event] == seen.log_events
+
+
+def test_a_line_of_a_forgotten_task_is_still_delivered():
+    store, seen = observed_store()
+    store.log(LogEvent(task_id="1", func_name="f", message="late", level="info", timestamp=utcnow()))
+
+    assert ["late"] == [event.message for event in seen.log_events]
+
+
+def test_a_task_keeps_a_thousand_lines_and_the_cut_is_marked():
+    store = TaskStore()
+    record = store.create("1", "f")
+    for number in range(LOG_LINES + 10):
+        store.append_log("1", str(number))
+
+    assert [*map(str, range(LOG_LINES)), LOG_CUT] == record.logs
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "\ud800"])
+def test_a_task_keeps_64_kib_of_lines_and_the_cut_is_marked(letter: str):
+    store = TaskStore()
+    record = store.create("1", "f")
+    for _ in range(200):
+        store.append_log("1", letter * 1_000)
+    size = sum(len(line.encode(errors="replace")) for line in record.logs[:-1])
+
+    assert LOG_CUT == record.logs[-1]
+    assert 1 == record.logs.count(LOG_CUT)
+    assert LOG_BYTES - 3_000 < size <= LOG_BYTES
+
+
+def test_the_cut_is_marked_also_where_the_lines_before_it_fill_the_room_exactly():
+    store = TaskStore()
+    record = store.create("1", "f")
+    store.append_log("1", "x" * LOG_BYTES)
+    full = list(record.logs)
+    store.append_log("1", "one more")
+
+    assert 1 == len(full)
+    assert LOG_CUT == record.logs[-1]
+
+
+def test_a_record_with_everything_on_it_is_json():
+    store, record, _ = store_with(RUNNING, tags={"a": "b"}, idempotency_key="key")
+    store.append_log("1", "line")
+    store.transition("1", FAILED, failure=FAILURE)
+
+    assert record.to_dict() == json.loads(json.dumps(record.to_dict()))
+
+
+def test_the_end_of_a_task_that_started_in_another_process_tells_how_long_it_took():
+    store, seen = observed_store()
+    started = utcnow() - timedelta(seconds=5)
+    record = TaskRecord("1", "f", RUNNING, created_at=started, start_time=started)
+    store.adopt(record, "rescued")
+    store.transition("1", INTERRUPTED, reason="rescued")
+    (event,) = seen.lifecycle_events
+    assert event.duration == record.duration
+    assert event.duration is not None
+    assert event.duration >= 5
+
+
+def test_a_transition_of_a_record_leaves_a_later_one_with_its_id_alone():
+    store, stale, seen = store_with(RUNNING)
+    store.forget("1")
+    later = store.create("1", "f")
+    store.transition("1", RUNNING)
+    seen.clear()
+    assert store.transition("1", SUCCESS, only=stale) is None
+    assert (RUNNING, []) == (later.status, seen.lifecycle_events)
+    assert store.transition("1", SUCCESS, only=later) is later
+
+
+def test_who_changes_a_record_as_soon_as_it_can_be_found_comes_after_its_first_event():
+    store, seen = observed_store()
+
+    class Stepping:
+        """The store's lock; as soon as the record is in it, another thread cancels the task."""
+
+        def __enter__(self) -> None:
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+            if len(store) and not others:
+                others.append(threading.Thread(target=store.transition, args=("1", CANCELLED)))
+                others[0].start()
+                others[0].join()
+
+    others: list[threading.Thread] = []
+    lock, store._lock = store._lock, Stepping()  # type: ignore[assignment]
+    store.create("1", "f")
+    assert [PENDING, CANCELLED] == [event.status for event in seen.lifecycle_events]

@@ -1,0 +1,124 @@
+"""Operations on a backend that do not do what they are told, and what is told of them."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from taskflow import CommitError, TaskManager
+from taskflow.core.exceptions import BackendUnavailableError
+from taskflow.execution.stream import EventStream
+from taskflow.persistence.health import BackendVitals
+from tests.faulty import FaultyBackend
+from tests.processes import PATIENCE
+
+
+class Deaf(FaultyBackend):
+    """Takes a cancellation of a heartbeat for its end, as `asyncio.wait_for` may before Python 3.12.
+
+    Attributes:
+        beating: set when a heartbeat is under way.
+        fails: whether such a heartbeat fails.
+    """
+
+    def __init__(self, fails: bool) -> None:
+        super().__init__()
+        self.beating, self.fails = asyncio.Event(), fails
+
+    async def renew(self, token: str, seconds: float) -> bool:
+        self.beating.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if self.fails:
+                raise BackendUnavailableError(self.kind, "the connection was closed") from None
+        return True
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_shutdown_ends_although_a_heartbeat_does_not_notice_that_it_is_cancelled(fails):
+    backend = Deaf(fails)
+    manager = TaskManager(snapshot_backend=backend, heartbeat_interval=0.01)
+    await manager.startup()
+    await backend.beating.wait()
+    async with asyncio.timeout(PATIENCE):
+        await manager.shutdown()
+    assert not manager.running
+
+
+async def answers(result):
+    return result
+
+
+async def fails():
+    raise BackendUnavailableError("memory", "it is full")
+
+
+@pytest.fixture
+def vitals():
+    return BackendVitals("memory", EventStream())
+
+
+@pytest.mark.parametrize(
+    ("operation", "result"),
+    [("claimable", []), ("open", None), ("flush", None), ("renew", False), ("prune", 0)],
+)
+async def test_what_writes_nothing_does_not_prove_that_writing_works_again(vitals, operation, result):
+    with pytest.raises(BackendUnavailableError):
+        await vitals.measure("commit", fails())
+    await vitals.measure(operation, answers(result))
+    assert vitals.error == "memory: it is full"
+    await vitals.measure("renew", answers(True))
+    assert vitals.error is None
+
+
+async def test_what_writes_does_not_prove_that_reading_works_again(vitals):
+    with pytest.raises(BackendUnavailableError):
+        await vitals.measure("claimable", fails())
+    await vitals.measure("commit", answers(["an outcome"]))
+    assert vitals.error == "memory: it is full"
+    await vitals.measure("claimable", answers([]))
+    assert vitals.error is None
+
+
+async def test_a_backend_that_can_be_read_and_not_written_is_logged_once(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "taskflow")
+    backend = FaultyBackend()
+    times = {"heartbeat_interval": 0.01, "lease_timeout": 0.03, "rescue_interval": 0.01}
+    manager = TaskManager(snapshot_backend=backend, snapshot_interval=0.01, **times)
+
+    @manager.task(persist=True)
+    async def work() -> None: ...
+
+    @manager.task()
+    async def plain() -> None: ...
+
+    async def until(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                if condition():
+                    return
+                await asyncio.sleep(0.005)
+
+    async def asked(operation: str, times: int) -> None:
+        enough = backend.calls[operation] + times
+        await until(lambda: backend.calls[operation] >= enough)
+
+    async with manager:
+        await asked("claimable", 1)
+        backend.full = True
+        refused = manager.enqueue(work)
+        with pytest.raises(CommitError, match="it is full"):
+            await manager.committed(refused)
+        manager.enqueue(plain)
+        for operation in ("acquire", "save", "claimable"):
+            await asked(operation, 3)
+        assert manager.backend_error == "memory: it is full"
+        errors = [record.message for record in caplog.records if record.levelno >= logging.ERROR]
+        assert errors == ["the backend cannot be used, commit failed: memory: it is full"]
+
+        backend.full = False
+        await until(lambda: manager.backend_error is None)
+        await asked("claimable", 3)
+        assert sum("can be used again" in record.message for record in caplog.records) == 1
