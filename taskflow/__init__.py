@@ -26,9 +26,11 @@ from taskflow.core.exceptions import (
     TaskNotFoundError,
     TaskNotRetryableError,
 )
-from taskflow.core.models import TaskConfig, TaskRecord, TaskStatus
+from taskflow.core.models import TaskRecord, TaskStatus
+from taskflow.core.options import TaskConfig, TaskOptions
 from taskflow.execution.context import TaskContext, TaskLogFilter, get_task_context, task_log
 from taskflow.execution.registry import TaskRegistry
+from taskflow.execution.running.middleware import TaskCall, TaskMiddleware
 from taskflow.execution.store import TaskStore
 from taskflow.manager import TaskManager
 from taskflow.observers import (
@@ -77,15 +79,18 @@ __all__ = [
     "TaskAdmin",
     "TaskArgumentError",
     "TaskAuthBackend",
+    "TaskCall",
     "TaskConfig",
     "TaskContext",
     "TaskFinishedError",
     "TaskLogFilter",
     "TaskManager",
+    "TaskMiddleware",
     "TaskNotCancellableError",
     "TaskNotFoundError",
     "TaskNotRetryableError",
     "TaskObserver",
+    "TaskOptions",
     "TaskRecord",
     "TaskRegistry",
     "TaskStatus",

@@ -14,14 +14,17 @@ from taskflow.arguments.keeper import ArgumentKeeper
 from taskflow.backends import SqliteBackend
 from taskflow.core.checks import check_bool, check_choice, check_int, check_seconds
 from taskflow.core.exceptions import ConfigurationError, FunctionNotRegisteredError
-from taskflow.core.models import TaskConfig, TaskRecord
+from taskflow.core.models import TaskRecord
+from taskflow.core.options import NOTHING, TaskOptions, Where, accepting
 from taskflow.core.query import MAX_PAGE, TaskQuery
 from taskflow.execution.dispatch import Dispatcher, Lane
-from taskflow.execution.driver import Executor
+from taskflow.execution.driver import Driver
 from taskflow.execution.enqueue import Enqueuer
-from taskflow.execution.pools import Pool, SlotPool, ThreadPool
 from taskflow.execution.registry import TaskRegistry
 from taskflow.execution.retry import Retrier
+from taskflow.execution.running.middleware import Chain, Middleware
+from taskflow.execution.running.pools import Pools
+from taskflow.execution.running.runners import Runners
 from taskflow.execution.shutdown import Shutdown
 from taskflow.execution.store import TaskStore
 from taskflow.execution.stream import EventStream
@@ -63,7 +66,8 @@ class TaskManager:
         encrypt_args_key: Fernet key for the arguments at rest. Of a list, the first encrypts and all
             decrypt. Needs the extra ``encryption``.
         max_concurrent_tasks: async tasks that may run at once; ``None`` for no limit.
-        max_sync_threads: size of a thread pool for sync tasks alone; ``None`` for `asyncio.to_thread`'s.
+        max_sync_threads: sync tasks that may run at once, each in a thread of Taskflow's own; ``None`` for
+            as many as asyncio's default pool has threads.
         dispatch: ``"request"`` runs a request's tasks inside its ASGI call, after the response, as
             Starlette does; ``"detached"`` outside of it, in order, so that the connection is free.
         shutdown_timeout: seconds that accepted tasks get to finish once a shutdown begins.
@@ -74,6 +78,8 @@ class TaskManager:
         lease_timeout: ... and seconds without one after which others take over this instance's tasks.
         rescue_interval: seconds between two looks for tasks to take over.
         max_rescues: a task whose process died in the middle of it so many times is not tried again.
+        middleware: what is around the function of every attempt, from the outside to the inside; see
+            `TaskMiddleware`.
 
     Attributes:
         registry: the registered functions and their configurations.
@@ -83,7 +89,7 @@ class TaskManager:
         stream: where every event passes; subscribe here to read them all.
         pools: what bounds concurrency: async slots and threads.
         history: reads the records of memory and backend as one listing.
-        enqueuer, executor, dispatcher: the parts of the engine.
+        enqueuer, driver, dispatcher: the parts of the engine.
 
     Raises:
         ConfigurationError: a value that cannot be; the message names it and what is allowed.
@@ -115,6 +121,7 @@ class TaskManager:
         lease_timeout: float = 30.0,
         rescue_interval: float = 5.0,
         max_rescues: int = 3,
+        middleware: list[Middleware] | None = None,
     ) -> None:
         persistence = PersistenceOptions(
             snapshot_interval=snapshot_interval,
@@ -143,17 +150,18 @@ class TaskManager:
         self.registry = TaskRegistry()
         self.stream = EventStream(self.logger)
         self.store = TaskStore(max_history, self.stream)
-        slots, self._threads = SlotPool(max_concurrent_tasks), ThreadPool(max_sync_threads)
-        self.pools: tuple[Pool, ...] = (slots, self._threads)
-        self.executor = Executor(self.store, slots, self._threads)
-        self.dispatcher = Dispatcher(self.executor)
+        pools = Pools(max_concurrent_tasks, max_sync_threads)
+        self.pools = tuple(pools)
+        self._runners = Runners(pools, Chain.of(middleware))
+        self.driver = Driver(self.store)
+        self.dispatcher = Dispatcher(self.driver)
         arguments = self._arguments = ArgumentKeeper(self.fernet, requeue=requeue_pending)
-        parts = EngineParts(self.stream, self.store, self.registry, arguments, self.dispatcher)
+        parts = EngineParts(self.stream, self.store, self.registry, arguments, self.dispatcher, self._runners)
         self._persistence = None if backend is None else Persistence(backend, parts, persistence)
         kept = self._persistence
         self._scheduler = None if kept is None else kept.scheduler
         journal = None if kept is None else kept.journal
-        self.enqueuer = Enqueuer(self.registry, self.store, self.executor, arguments, journal)
+        self.enqueuer = Enqueuer(self.registry, self.store, self.driver, self._runners, arguments, journal)
         self.history = History(self.store, backend, self._scheduler, merged_list_ttl)
         self._retrier = Retrier(
             self.registry,
@@ -165,7 +173,7 @@ class TaskManager:
             None if kept is None else kept.reserve,
         )
 
-        self._shutdown = Shutdown(self.executor, self.dispatcher, self.enqueuer, timeout)
+        self._shutdown = Shutdown(self.driver, self.dispatcher, self.enqueuer, timeout)
         if self._persistence is not None:
             self._shutdown.listen(self._persistence.stop_recovering)
         self._signals = lifespan.SignalChain(self._on_signal)
@@ -201,10 +209,10 @@ class TaskManager:
         """
         if callable(retries):
             raise ConfigurationError("task", retries, "write @task_manager.task(), with parentheses")
-        config = TaskConfig(retries, delay, backoff, persist, name, requeue_on_interrupt)
+        options = TaskOptions(retries, delay, backoff, persist, name, requeue_on_interrupt)
 
         def register(func: F) -> F:
-            self.registry.register(func, config)
+            self.registry.register(func, options)
             return func
 
         return register
@@ -238,9 +246,28 @@ class TaskManager:
         a running event loop, the task waits for `startup` or `drain`. Takes and raises the same as
         `ManagedBackgroundTasks.add_task`.
         """
-        task_id, execution = self.enqueuer.enqueue(
-            func, args, kwargs, idempotency_key=idempotency_key, tags=tags
-        )
+        if idempotency_key is None and tags is None:
+            return self._enqueue(func, args, kwargs, NOTHING)
+        return self._enqueue(func, args, kwargs, TaskOptions(idempotency_key=idempotency_key, tags=tags))
+
+    @accepting(TaskOptions)
+    def with_options(self, options: TaskOptions) -> ManagerWithOptions:
+        """The same manager, by which what is enqueued next is executed as said here::
+
+            manager.with_options(retries=5, idempotency_key=order_id).enqueue(ship, order_id)
+
+        Args:
+            options: any of `TaskOptions`. What is not said is as the decorator says.
+
+        Raises:
+            ConfigurationError: a value is out of range, or can only be said on the decorator.
+        """
+        return ManagerWithOptions(self._enqueue, options.check_where(Where.CALL))
+
+    def _enqueue(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], said: TaskOptions
+    ) -> str:
+        task_id, execution = self.enqueuer.enqueue(func, args, kwargs, said)
         if execution is not None:
             self.dispatcher.dispatch((execution,))
         return task_id
@@ -256,7 +283,7 @@ class TaskManager:
             TaskFinishedError: it has ended.
             TaskNotCancellableError: it is a sync function that has started.
         """
-        return self.executor.cancel(task_id)
+        return self.driver.cancel(task_id)
 
     async def retry(self, task_id: str) -> TaskRecord:
         """Enqueue a failed, interrupted or cancelled task again, and return the record of the new one.
@@ -337,7 +364,7 @@ class TaskManager:
     def request_runner(self) -> Runner:
         """What runs the tasks of one request, in the manager's dispatch mode."""
         if self.dispatch == "request":
-            return self.executor.run
+            return self.dispatcher.attend
         return Lane(self.dispatcher).detach
 
     def install(self, app: FastAPI) -> None:
@@ -407,8 +434,8 @@ class TaskManager:
         await self._shutdown.finish()
         if self._persistence is not None:
             await self._persistence.shutdown()
-        self.dispatcher.stop()
-        self._threads.close()
+        await self.dispatcher.stop()
+        self._runners.close()
         if self.logger is not None:
             await self.logger.close()
         self._signals.remove()
@@ -439,6 +466,25 @@ class TaskManager:
         loop = self._loop
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._shutdown.begin)
+
+
+class ManagerWithOptions:
+    """Enqueues tasks with options of their own; see `TaskManager.with_options`."""
+
+    def __init__(
+        self,
+        enqueue: Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any], TaskOptions], str],
+        options: TaskOptions,
+    ) -> None:
+        self._enqueue = enqueue
+        self._options = options
+
+    def enqueue(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> str:
+        """Run ``func(*args, **kwargs)`` in the background at once, and return the task's id.
+
+        Takes and raises the same as `TaskManager.enqueue`.
+        """
+        return self._enqueue(func, args, kwargs, self._options)
 
 
 def _backend(

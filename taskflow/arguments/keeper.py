@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from taskflow.arguments.codec import ArgumentCodec
 from taskflow.arguments.encryption import decrypt, encrypt
 from taskflow.core.exceptions import ArgumentsNotKeptError, DecryptionError
-from taskflow.core.models import TaskConfig, TaskRecord
+from taskflow.core.models import TaskRecord
 
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet, MultiFernet
@@ -20,14 +20,11 @@ class TaskFunction(Protocol):
 
     Attributes:
         registered: whether another process can find it by its name.
-        config: how it is executed.
         codec: stores and revives its arguments.
     """
 
     @property
     def registered(self) -> bool: ...
-    @property
-    def config(self) -> TaskConfig: ...
     @property
     def codec(self) -> ArgumentCodec: ...
 
@@ -45,22 +42,18 @@ class ArgumentKeeper:
         self._fernet = fernet
         self._requeue = requeue
 
-    def revivable(self, entry: TaskFunction) -> bool:
-        """Whether a task of this function can run again in another process, which finds it by name."""
-        return entry.registered and (self._requeue or entry.config.persist)
-
     def keep(
         self, record: TaskRecord, entry: TaskFunction, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> bool:
         """Encode the arguments of a task that may ever be revived; those of others stay as they are.
 
         Returns:
-            Whether it may: see `revivable`.
+            Whether it can run again in another process, which finds its function by name.
 
         Raises:
             TaskArgumentError: they would not come back the same.
         """
-        revivable = self.revivable(entry)
+        revivable = entry.registered and (self._requeue or record.durable)
         if self._fernet is not None:
             record.encrypted_payload = encrypt(self._fernet, entry.codec.encode(args, kwargs))
             record.args, record.kwargs = (), {}

@@ -1,28 +1,32 @@
-"""Running executions outside of a request, in asyncio tasks that the manager owns."""
+"""Driving executions in asyncio tasks that the manager owns; a request at most waits for them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Generator, Iterable
+from typing import Final
 
 from taskflow.core.running import running_loop
-from taskflow.execution.driver import Execution, Executor
+from taskflow.execution.driver import Driver
+from taskflow.execution.running.attempt import Execution
+from taskflow.execution.workers import Workers
 
 __all__ = ["Dispatcher", "Lane"]
 
 
 class Dispatcher:
-    """Owns the asyncio tasks that drive detached executions.
+    """Owns the asyncio tasks that drive executions.
 
     Args:
-        executor: drives each execution.
+        driver: drives each execution.
     """
 
-    def __init__(self, executor: Executor) -> None:
-        self.executor = executor
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._workers = Workers()
         self._tasks: set[asyncio.Task[None]] = set()
         self._parked: list[Lane] = []
 
@@ -34,11 +38,13 @@ class Dispatcher:
     def start(self) -> None:
         """Adopt the running loop, and set going what was parked until there was one."""
         self._loop = asyncio.get_running_loop()
+        self._workers = Workers()
         self._start_parked()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Let go of the loop."""
         self._loop = None
+        await self._workers.close()
 
     def dispatch(self, executions: Iterable[Execution]) -> None:
         """Drive executions one after the other, in the background; from any thread.
@@ -46,17 +52,35 @@ class Dispatcher:
         Without a loop, neither the manager's nor a running one, they are parked until there is one; and
         until the manager starts, if one of them must be stored before it runs.
         """
-        lane = Lane(self)
         taken = [execution for execution in executions if execution.take()]
-        lane.extend(taken)
+        lane = Lane(self, taken)
         running = running_loop()
         loop = self._loop if self.started else running
-        if loop is None or (not self.started and any(execution.durable for execution in taken)):
+        if loop is None or (not self.started and any(execution.gate for execution in taken)):
             self._parked.append(lane)
         elif loop is running:
             self.spawn(lane)
         else:
             loop.call_soon_threadsafe(self.spawn, lane)
+
+    def attend(self, execution: Execution) -> Awaitable[None]:
+        """Drive an execution. What is returned ends with it, or when it waits long for its next attempt.
+
+        The manager owns what drives it: whoever awaits here may be cancelled, and the task goes on. Without
+        a started manager there is nobody to own it: then it is driven by whoever awaits, and ends with it.
+        """
+        loop = self._loop
+        if loop is not asyncio.get_running_loop():
+            return self._drive_here(execution)
+        ended = self._workers.begin(loop, self.driver.run, execution)
+        if ended is None:
+            self.spawn(Lane(self, (execution,)))
+        return OVER if ended else execution.wait()
+
+    async def _drive_here(self, execution: Execution) -> None:
+        execution.unowned = "request_cancelled"
+        await self.driver.run(execution)
+        await execution.leave_host()
 
     async def follow_up(self, executions: Iterable[Execution]) -> None:
         """`dispatch` what a request has left behind; without a started manager, drive it here and now.
@@ -69,10 +93,10 @@ class Dispatcher:
         waiting = deque(execution for execution in executions if execution.take())
         try:
             while waiting:
-                await self.executor.run(waiting.popleft())
+                await self.attend(waiting.popleft())
         finally:
             for execution in waiting:  # the server has cancelled the request: nobody else would drive them
-                self.executor.interrupt(execution)
+                self.driver.interrupt(execution)
 
     def spawn(self, lane: Lane) -> None:
         """Set a lane going on the running loop."""
@@ -94,20 +118,27 @@ class Dispatcher:
         self._start_parked()
         while self._tasks:
             await asyncio.wait(self._tasks)
-        await self.executor.wait_idle()
+        await self.driver.wait_idle()
+
+
+class Over:
+    """What is awaited where there is nothing to wait for."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
+OVER: Final = Over()
 
 
 class Lane:
     """Executions of one request, driven in order by an asyncio task of the dispatcher's."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, executions: Iterable[Execution] = ()) -> None:
         self._dispatcher = dispatcher
-        self._queue: deque[Execution] = deque()
+        self._queue = deque(executions)
         self._going = False
-
-    def extend(self, executions: Iterable[Execution]) -> None:
-        """Queue executions behind the others."""
-        self._queue.extend(executions)
 
     async def detach(self, execution: Execution) -> None:
         """Queue an execution and set the lane going; without a started manager, drive it here and now.
@@ -116,7 +147,7 @@ class Lane:
         would take detached tasks with it.
         """
         if not self._dispatcher.started:
-            await self._dispatcher.executor.run(execution)
+            await self._dispatcher.attend(execution)
             return
         self._queue.append(execution)
         if not self._going:
@@ -126,10 +157,12 @@ class Lane:
     async def run(self) -> None:
         """Drive the queue until it is empty."""
         self._going = True
-        executor = self._dispatcher.executor
+        driver = self._dispatcher.driver
         try:
             while self._queue:
-                await executor.run(self._queue.popleft())
+                execution = self._queue.popleft()
+                await driver.run(execution)
+                await execution.leave_host()
         finally:
             self._going = False
 
@@ -140,4 +173,4 @@ class Lane:
         """
         if task.cancelled() or task.exception() is not None:
             while self._queue:
-                self._dispatcher.executor.interrupt(self._queue.popleft())
+                self._dispatcher.driver.interrupt(self._queue.popleft())

@@ -1,23 +1,22 @@
-"""The pipeline that an attempt goes through, and the loop of attempts around it.
+"""Driving tasks: from one attempt to the next, and through every state until the end.
 
 ::
 
-    run ─► attempt ─► slot or thread ─► begin ─► the function ─► succeeded | failed | stopped
-     ▲                                                                  │
-     └────────────── retry delay ◄───────────── RETRYING ◄──────────────┘
+    run ─► may it start? ─► place in a pool ─► RUNNING ─► is that stored? ─► runner ─► outcome ─► state
+     ▲                                                                                            │
+     └────────────────── retry delay ◄──────────────── RETRYING ◄─────────────────────────────────┘
+
+A runner runs an attempt and returns its outcome; only the driver changes states. Cancelling and shutting
+down are its business, too.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import time
-import traceback
-from collections.abc import Coroutine
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any
+from collections.abc import Awaitable
+from typing import Final
 
 from taskflow.core.exceptions import (
     InvalidTransitionError,
@@ -25,72 +24,27 @@ from taskflow.core.exceptions import (
     TaskNotCancellableError,
     TaskNotFoundError,
 )
-from taskflow.core.models import TaskRecord, TaskStatus, qualified_name
+from taskflow.core.models import Failure, TaskRecord, TaskStatus
 from taskflow.core.running import running_loop
 from taskflow.execution.context import enter_task
-from taskflow.execution.gate import Gate
-from taskflow.execution.pools import SlotPool, ThreadPool
-from taskflow.execution.registry import TaskEntry
-from taskflow.execution.stepping import Steered
-from taskflow.execution.store import Failure, TaskStore
+from taskflow.execution.running.attempt import Execution
+from taskflow.execution.running.failure import describe, own_traceback
+from taskflow.execution.running.stepping import stepped
+from taskflow.execution.store import TaskStore
 
-__all__ = ["Execution", "Executor"]
+__all__ = ["Driver"]
 
 logger = logging.getLogger("taskflow")
-
-STACKTRACE_BYTES = 64 * 1024
-"""Bytes that a record keeps of a traceback, and of an exception's text."""
 
 PENDING, RUNNING, RETRYING = TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING
 SUCCESS, FAILED = TaskStatus.SUCCESS, TaskStatus.FAILED
 INTERRUPTED, CANCELLED = TaskStatus.INTERRUPTED, TaskStatus.CANCELLED
 
-
-@dataclass(slots=True, eq=False)
-class Execution(Steered):
-    """One task on its way through the pipeline.
-
-    Attributes:
-        entry: the function and how it is executed.
-        record: the task's record in the store.
-        args, kwargs: the plain arguments, also where the record keeps them encrypted.
-        context: the contextvars of the place that enqueued it.
-        taken: whether somebody has undertaken to drive it.
-        stop: the state and reason to end with, once it was asked to stop.
-        retry_delay: seconds between the latest failure, or the recovery, and the next attempt.
-        retry_at: when that attempt is due, on the monotonic clock.
-        durable: what the backend knows of it; ``None`` if it is not written ahead.
-        resumable: whether what a shutdown leaves of it can run after the next start.
-        begun: whether its function has been entered.
-    """
-
-    entry: TaskEntry
-    record: TaskRecord
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    context: contextvars.Context
-    taken: bool = False
-    stop: tuple[TaskStatus, str] | None = None
-    retry_delay: float = 0.0
-    retry_at: float = 0.0
-    durable: Gate | None = None
-    resumable: bool = False
-    begun: bool = False
-
-    def left_as(self) -> TaskStatus:
-        """What a shutdown makes of it: PENDING if it can run after the next start."""
-        again = not self.begun or self.entry.config.requeue_on_interrupt
-        return PENDING if self.resumable and again else INTERRUPTED
-
-    def take(self) -> bool:
-        """Undertake to drive it; false if somebody has before."""
-        if self.taken:
-            return False
-        self.taken = True
-        return True
+LONG_DELAY: Final = 5.0
+"""Seconds of a retry delay from which on the request of a task does not wait for its end."""
 
 
-class Executor:
+class Driver:
     """Drives executions to their end.
 
     Attributes:
@@ -98,12 +52,10 @@ class Executor:
         deadline: when a shutdown stops waiting, on the monotonic clock; ``None`` in normal life.
     """
 
-    def __init__(self, store: TaskStore, slots: SlotPool, threads: ThreadPool) -> None:
+    def __init__(self, store: TaskStore) -> None:
         self.executions: dict[str, Execution] = {}
         self.deadline: float | None = None
         self._store = store
-        self._slots = slots
-        self._threads = threads
         self._driven: set[Execution] = set()
         self._idle_waiters: list[asyncio.Future[None]] = []
 
@@ -111,28 +63,35 @@ class Executor:
         """Take note of an execution that will be driven, so that it can be cancelled before."""
         self.executions[execution.record.task_id] = execution
 
-    async def run(self, execution: Execution) -> None:
+    async def run(self, execution: Execution, host: asyncio.Task[None] | None = None) -> None:
         """Drive an execution to its end.
 
-        Whatever the function does, nothing is raised; only when the calling asyncio task itself is
+        Whatever the function does, nothing is raised; only when the asyncio task that drives it is itself
         cancelled does that pass through, with the record INTERRUPTED.
+
+        Args:
+            execution: the task.
+            host: the worker that drives it; the current asyncio task if ``None``.
         """
-        # Ended, or left for later, while it waited for its turn: no slot is needed for that.
-        if execution.record.finished or execution.stop is not None:
-            self.executions.pop(execution.record.task_id, None)
+        record = execution.record
+        # Ended, or left for later, while it waited for its turn: no place is needed for that.
+        if record.end_time is not None or execution.stop is not None:
+            self._end(execution)
             return
-        execution.loop = asyncio.get_running_loop()
+        if host is None:
+            execution.enter_host()
+        else:  # a worker, which was never cancelled
+            execution.host, execution.loop = host, host.get_loop()
         self._driven.add(execution)
         try:
-            if (execution.durable or execution.retry_delay) and not await self._is_ready(execution):
+            if (execution.gate is not None or execution.retry_delay) and not await self._is_ready(execution):
                 return
             await self._attempt(execution)
-            while execution.record.status is RETRYING and execution.record in self._store:
+            while record.status is RETRYING and record in self._store:
                 await self._wait_for_retry(execution)
                 await self._attempt(execution)
         except asyncio.CancelledError:
-            if not self._is_given_back(execution):
-                self._stopped(execution)
+            self._stopped(execution)
             if execution.stop is None or execution.host_cancelled():
                 raise
         except BaseException:
@@ -140,80 +99,56 @@ class Executor:
             raise
         finally:
             self._driven.discard(execution)
-            if execution.taken:
-                self.executions.pop(execution.record.task_id, None)
+            self._end(execution)
             if self._idle_waiters and not self._driven:
                 self._wake_idle_waiters()
+
+    def _end(self, execution: Execution) -> None:
+        """Nobody drives an execution any more."""
+        self.executions.pop(execution.record.task_id, None)
+        execution.over = True
+        if execution.waiter is not None:
+            execution.let_go()
 
     async def _is_ready(self, execution: Execution) -> bool:
         """Wait until a task is stored, and for what a restart left of its retry delay.
 
-        False if it was refused, cancelled or taken over meanwhile.
+        False if it could not be stored, or was cancelled or taken over meanwhile.
         """
-        context, durable = execution.context, execution.durable
-        if durable is not None and not await execution.step_in(context, durable.settled()):
+        if execution.gate is not None and not await execution.gate.may_start():
             return False
         if execution.retry_delay:
             await self._wait_for_retry(execution)
-        elif durable is not None:
-            await execution.step_in(context, durable.writable())
         return not execution.record.finished
 
-    def _is_given_back(self, execution: Execution) -> bool:
-        """Let somebody else drive a task that a client was promised, and that its request did not reach."""
-        promised = execution.durable is not None and not execution.begun
-        execution.taken = not promised or execution.stop is not None or self.deadline is not None
-        return not execution.taken
-
-    def _attempt(self, execution: Execution) -> Coroutine[Any, Any, None]:
+    def _attempt(self, execution: Execution) -> Awaitable[None]:
         """The next attempt, in a fresh copy of the captured context."""
-        context = execution.context.copy()
-        if execution.entry.is_async:
-            return execution.step_in(context, self._perform(execution))
-        # The thread is inside its context all the time, so that waiting for it needs another.
-        work = self._threads.run(lambda waited: context.run(self._perform_sync, execution, waited))
-        return execution.step_in(execution.context, work)
+        return stepped(execution.context.copy(), self._perform(execution), execution)
 
     async def _perform(self, execution: Execution) -> None:
-        """An attempt of an async function, inside its own context."""
-        slot = self._slots.acquire_nowait() or await self._slots.acquire()
+        """One attempt, inside its context."""
+        runner, gate = execution.runner, execution.gate
+        pool = runner.pool
+        waited = 0.0 if pool.enter_nowait() else await pool.enter()
         try:
-            if not self._begin(execution, self._slots.name, slot.waited):
+            if not self._begin(execution, pool.name, waited):
                 return
-            if execution.durable is not None and not await execution.durable.settled():
+            if gate is not None and not await gate.start_is_stored():
                 return
             execution.begun = True  # only now: its RUNNING is known to be stored
-            await execution.entry.func(*execution.args, **execution.kwargs)
-        except asyncio.CancelledError as exc:
-            if execution.stop is not None or execution.host_cancelled():
-                self._stopped(execution)
-                raise
-            self._failed(execution, exc)  # the function's own: it awaited something that was cancelled
-        except (Exception, SystemExit) as exc:
-            self._failed(execution, exc)
-        except BaseException:
+            outcome = await runner.run(execution)
+            if outcome.error is None:
+                self._move(execution, SUCCESS)
+                return
+            self._report(execution, outcome.error)
+        except asyncio.CancelledError:
             self._stopped(execution)
             raise
-        else:
-            self._move(execution, SUCCESS)
         finally:
-            slot.release()
-
-    def _perform_sync(self, execution: Execution, waited: float) -> None:
-        """An attempt of a sync function, inside its own context, in a thread."""
-        if not self._begin(execution, self._threads.name, waited):
-            return
-        if execution.durable is not None and not execution.durable.settled_from_thread():
-            return
-        if execution.record.status is not RUNNING:  # stopped while it waited for that
-            return
-        execution.begun = True
-        try:
-            _refuse_coroutine(execution.entry.func(*execution.args, **execution.kwargs))
-        except BaseException as exc:  # a thread has nobody to raise to
-            self._failed(execution, exc)
-        else:
-            self._move(execution, SUCCESS)
+            if not execution.outlived:
+                pool.leave()
+        if _is_cancellation(outcome.error) and execution.host_cancelled():
+            raise asyncio.CancelledError
 
     def _begin(self, execution: Execution, pool: str, waited: float) -> bool:
         """Enter RUNNING; false if the task was cancelled or interrupted while it waited."""
@@ -222,44 +157,55 @@ class Executor:
             return False
         enter_task(record, self._store)
         try:
-            moved = self._store.transition(record.task_id, RUNNING, slot=(pool, waited), only=record)
+            moved = self._store.transition(
+                record.task_id, RUNNING, None, None, (pool, waited), None, None, record
+            )
         except InvalidTransitionError:
             return False
         return moved is not None
 
-    def _failed(self, execution: Execution, exc: BaseException) -> None:
-        if execution.stop is not None:  # its answer to being stopped
-            _log(logging.WARNING, exc, "task %s (%s) raised while it was stopped", *_names(execution))
-            self._stopped(execution)
+    def _report(self, execution: Execution, error: BaseException) -> None:
+        """Enter the state that a failed attempt has led to."""
+        cancelled = _is_cancellation(error)
+        if execution.stop is None and not (cancelled and execution.host_cancelled()):
+            self._failed(execution, error)  # a CancelledError, too, if it awaited something cancelled
             return
+        if not cancelled:  # its answer to being stopped
+            _log(logging.WARNING, error, "task %s (%s) raised while it was stopped", *_names(execution))
+        self._stopped(execution)
+
+    def _failed(self, execution: Execution, error: BaseException) -> None:
         record = execution.record
-        failure = _describe(exc)
+        failure = describe(error)
         retry = record.retries_used
         name, attempts = record.func_name, record.max_retries + 1
         if retry < record.max_retries:
-            delay = execution.retry_delay = execution.entry.config.retry_delay(retry)
+            delay = execution.retry_delay = execution.options.retry_delay(retry)
             execution.begun = False
             if self._move(execution, RETRYING, failure=failure, next_delay=delay):
                 message = "task %s (%s) failed in attempt %d of %d, next in %g s"
-                _log(logging.WARNING, exc, message, name, record.task_id, retry + 1, attempts, delay)
+                _log(logging.WARNING, error, message, name, record.task_id, retry + 1, attempts, delay)
         elif self._move(execution, FAILED, failure=failure):
             message = "task %s (%s) failed in attempt %d of %d"
-            _log(logging.ERROR, exc, message, name, record.task_id, retry + 1, attempts)
+            _log(logging.ERROR, error, message, name, record.task_id, retry + 1, attempts)
 
     def _stopped(self, execution: Execution) -> None:
         """End the record as it was asked to, unless that has been done."""
-        status, reason = execution.stop or (execution.left_as(), "shutdown")
+        reason = execution.unowned
+        status, reason = execution.stop or (execution.left_as(reason), reason)
         self._move(execution, status, reason=reason)
 
     async def _wait_for_retry(self, execution: Execution) -> None:
-        """Wait until the next attempt is due, and of a durable task until that it starts can be stored."""
+        """Wait until the next attempt is due, and until its start can be stored."""
         execution.retry_at = time.monotonic() + execution.retry_delay
         if self._is_hopeless(execution):
             execution.stop = (self._leave(execution, "shutdown"), "shutdown")
             return
-        await execution.step_in(execution.context, asyncio.sleep(execution.retry_delay))
-        if execution.durable is not None:
-            await execution.step_in(execution.context, execution.durable.writable())
+        if execution.retry_delay >= LONG_DELAY:
+            execution.let_go()
+        await asyncio.sleep(execution.retry_delay)
+        if execution.gate is not None:
+            await execution.gate.may_start()
 
     def _is_hopeless(self, execution: Execution) -> bool:
         """Whether the next attempt is due only after the shutdown's deadline."""
@@ -279,7 +225,7 @@ class Executor:
         record = execution.record
         try:
             moved = self._store.transition(
-                record.task_id, status, failure=failure, next_delay=next_delay, reason=reason, only=record
+                record.task_id, status, failure, next_delay, None, reason, None, record
             )
         except InvalidTransitionError:
             logger.debug("task %s: %s came too late", record.task_id, status)
@@ -306,7 +252,7 @@ class Executor:
         if not self._end_waiting(record, CANCELLED, reason):
             if record.finished:
                 raise TaskFinishedError(task_id, record.status)
-            if execution is None or not execution.entry.is_async:
+            if execution is None or not _is_stoppable(execution):
                 raise TaskNotCancellableError(task_id)
         if execution is not None:
             self._halt(execution, CANCELLED, reason)
@@ -321,14 +267,15 @@ class Executor:
         """Interrupt one execution, or leave it for later if it can run after the next start.
 
         Of an async function that runs, the attempt ends the record itself, inside its context, when the
-        cancellation surfaces.
+        cancellation surfaces. What was asked to stop before goes on with that.
         """
-        self._halt(execution, self._leave(execution, reason), reason)
+        if execution.stop is None:
+            self._halt(execution, self._leave(execution, reason), reason)
 
     def _leave(self, execution: Execution, reason: str) -> TaskStatus:
         """End a record that waits, or that a sync function keeps; returns what becomes of it."""
-        status = execution.left_as() if reason == "shutdown" else INTERRUPTED
-        if not self._end_waiting(execution.record, status, reason) and not execution.entry.is_async:
+        status = execution.left_as(reason)
+        if not self._end_waiting(execution.record, status, reason) and not _is_stoppable(execution):
             self._move(execution, status, reason=reason)
         return status
 
@@ -346,7 +293,7 @@ class Executor:
     def abandon_all(self) -> None:
         """Interrupt the records of functions that do not stop; what they still return is discarded."""
         for execution in list(self.executions.values()):
-            self._move(execution, execution.left_as(), reason="shutdown")
+            self._stopped(execution)
             if execution.loop is running_loop():
                 execution.abandon()
         self.executions.clear()
@@ -361,10 +308,11 @@ class Executor:
 
     def _halt(self, execution: Execution, status: TaskStatus, reason: str) -> None:
         """Raise `asyncio.CancelledError` in whatever the execution awaits, and let it end as ``status``."""
-        execution.stop = (status, reason)
+        if execution.stop is None:
+            execution.stop = (status, reason)
         loop = execution.loop
         if loop is None:
-            self.executions.pop(execution.record.task_id, None)
+            self._end(execution)
         elif loop is running_loop():
             execution.cancel()
         elif not loop.is_closed():
@@ -387,11 +335,13 @@ class Executor:
         self._idle_waiters.clear()
 
 
-def _refuse_coroutine(result: object) -> None:
-    """A sync function that only makes a coroutine, such as a lambda, has done nothing yet."""
-    if asyncio.iscoroutine(result):
-        result.close()
-        raise TypeError("it returned a coroutine that nobody would await: make it an async def")
+def _is_stoppable(execution: Execution) -> bool:
+    """Whether a running task can be cancelled: a sync function cannot, once it has been entered."""
+    return execution.runner.stoppable or not execution.begun
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    return isinstance(error, asyncio.CancelledError)
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:
@@ -399,36 +349,9 @@ def _wake(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-def _describe(exc: BaseException) -> Failure:
-    text = "".join(traceback.format_exception(type(exc), exc, _own_traceback(exc)))
-    return Failure(_capped(_text(exc)), qualified_name(type(exc)), _capped(text))
-
-
-def _own_traceback(exc: BaseException) -> TracebackType | None:
-    """The traceback from the task function on: the first frame is ours."""
-    return exc.__traceback__.tb_next if exc.__traceback__ is not None else None
-
-
-def _text(exc: BaseException) -> str:
-    try:
-        return str(exc)
-    except Exception as broken:
-        return f"<{type(exc).__name__}.__str__ raised {type(broken).__name__}>"
-
-
-def _capped(text: str) -> str:
-    """The text within its limit; of a long traceback the end says most, so the middle is cut."""
-    octets = text.encode(errors="replace")
-    if len(octets) <= STACKTRACE_BYTES:
-        return text
-    half = STACKTRACE_BYTES // 2
-    head, tail = (part.decode(errors="ignore") for part in (octets[:half], octets[-half:]))
-    return f"{head}\n… cut …\n{tail}"
-
-
 def _names(execution: Execution) -> tuple[str, str]:
     return execution.record.func_name, execution.record.task_id
 
 
 def _log(level: int, exc: BaseException, message: str, *args: object) -> None:
-    logger.log(level, message, *args, exc_info=(type(exc), exc, _own_traceback(exc)))
+    logger.log(level, message, *args, exc_info=(type(exc), exc, own_traceback(exc)))

@@ -10,22 +10,19 @@ __all__ = ["Gate", "Gatekeeper"]
 
 
 class Gate(Protocol):
-    """The storage of one task with ``persist=True``.
+    """The storage of one task with ``persist=True``."""
 
-    Attributes:
-        holder: id of the task that holds its idempotency key, if it was refused for that.
-    """
+    async def may_start(self) -> bool:
+        """Whether an attempt may begin: waits until the task is stored and the store can be written to.
 
-    holder: str | None
+        False if the task could not be stored, or another instance has it.
+        """
 
-    async def settled(self) -> bool:
-        """Wait until everything that was told so far is stored. False if the task must not run here."""
+    async def start_is_stored(self) -> bool:
+        """Whether the function may be entered: waits until it is stored that the attempt has begun.
 
-    def settled_from_thread(self) -> bool:
-        """As `settled`, from a thread without an event loop."""
-
-    async def writable(self) -> None:
-        """Return when the store can be written to, as far as is known."""
+        False if another instance has the task.
+        """
 
     async def committed(self) -> None:
         """Wait until the task is stored, or another one with its idempotency key.
@@ -44,8 +41,8 @@ class Gate(Protocol):
 class Gatekeeper(Protocol):
     """Gives each task with ``persist=True`` its gate."""
 
-    def open(self, record: TaskRecord) -> Gate:
+    def open(self, record: TaskRecord, /) -> Gate:
         """The gate of a new task."""
 
-    def find(self, task_id: str) -> Gate | None:
+    def find(self, task_id: str, /) -> Gate | None:
         """The gate of an unfinished task; ``None`` if it has none."""

@@ -10,13 +10,12 @@ from typing import Any
 
 from taskflow.arguments.codec import ArgumentCodec
 from taskflow.core.exceptions import ConfigurationError, DuplicateTaskNameError
-from taskflow.core.models import TaskConfig, code_function, unwrapped
+from taskflow.core.names import code_function, unwrapped
+from taskflow.core.options import DEFAULTS, TaskConfig, TaskOptions, Where
 
 __all__ = ["TaskEntry", "TaskRegistry"]
 
 Function = Callable[..., Any]
-
-DEFAULT = TaskConfig()
 
 
 class TaskEntry:
@@ -24,21 +23,21 @@ class TaskEntry:
 
     Attributes:
         func: the function.
-        config: how it is executed.
+        options: how it is executed, unless something else is said for a call.
         name: its registered name.
         is_async: whether calling it gives a coroutine (else it runs in a thread).
         registered: whether it was registered, or is only passing through.
         code_function: its ``module.qualname``.
     """
 
-    def __init__(self, func: Function, config: TaskConfig, *, registered: bool) -> None:
+    def __init__(self, func: Function, options: TaskOptions, *, registered: bool) -> None:
         if not callable(func):
             raise ConfigurationError("func", func, "must be callable")
         if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
             raise ConfigurationError("func", func, "a generator function does nothing when it is called")
         self.func = func
-        self.config = config
-        self.name = config.name or _default_name(func)
+        self.options = options
+        self.name = options.name or _default_name(func)
         self.is_async = _is_async(func)
         self.registered = registered
         self.code_function = code_function(func)
@@ -62,7 +61,7 @@ class TaskRegistry:
     def __iter__(self) -> Iterator[TaskEntry]:
         return iter(list(self._by_name.values()))
 
-    def register(self, func: Function, config: TaskConfig) -> TaskEntry:
+    def register(self, func: Function, config: TaskConfig | TaskOptions) -> TaskEntry:
         """Make ``func`` a task.
 
         Registering a module-level function again, as a module reload does, replaces the first one.
@@ -71,7 +70,8 @@ class TaskRegistry:
             DuplicateTaskNameError: another function has the name.
             ConfigurationError: not a function that can be a task.
         """
-        entry = TaskEntry(func, config, registered=True)
+        said = config.options() if isinstance(config, TaskConfig) else config
+        entry = TaskEntry(func, said.check_where(Where.DECORATOR).over(DEFAULTS), registered=True)
         if not isinstance(func, Hashable):
             raise ConfigurationError("func", func, "must be hashable")
         other = self._by_name.get(entry.name)
@@ -84,12 +84,12 @@ class TaskRegistry:
 
     def get_config(self, func: Function) -> TaskConfig | None:
         """How a registered function is executed, or ``None``."""
-        return self._by_func[func].config if self.is_registered(func) else None
+        return TaskConfig.of(self._by_func[func].options) if self.is_registered(func) else None
 
     def get_by_name(self, name: str) -> tuple[Function, TaskConfig] | None:
         """The function registered under ``name`` and its configuration, or ``None``."""
         entry = self.named(name)
-        return None if entry is None else (entry.func, entry.config)
+        return None if entry is None else (entry.func, TaskConfig.of(entry.options))
 
     def named(self, name: str) -> TaskEntry | None:
         """The entry registered under ``name``, or ``None``."""
@@ -111,7 +111,7 @@ class TaskRegistry:
             entry = None
         if entry is not None:
             return entry
-        return TaskEntry(func, DEFAULT, registered=False)
+        return TaskEntry(func, DEFAULTS, registered=False)
 
 
 def _default_name(func: Function) -> str:

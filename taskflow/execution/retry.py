@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from taskflow.arguments.keeper import ArgumentKeeper
 from taskflow.core.exceptions import FunctionNotRegisteredError, TaskNotFoundError, TaskNotRetryableError
 from taskflow.core.models import TaskRecord, TaskStatus
+from taskflow.core.options import TaskOptions
 from taskflow.execution.dispatch import Dispatcher
 from taskflow.execution.enqueue import Enqueuer
 from taskflow.execution.registry import TaskEntry, TaskRegistry
@@ -92,7 +94,8 @@ class Retrier:
         args, kwargs = self._arguments.recall(record, entry)
         new_id = retry_id(record.task_id)
         # What is durable is written ahead, and refused if another instance was quicker.
-        if self._reserve is not None and not entry.config.persist:
+        said = TaskOptions.from_json(record.options)
+        if self._reserve is not None and not said.over(entry.options).persist:
             if (holder := self._holder(record)) is not None:
                 return holder
             if not await self._reserve(_draft(record, new_id, args, kwargs)):
@@ -111,10 +114,13 @@ class Retrier:
             entry.func,
             args,
             kwargs,
-            task_id=retry_id(record.task_id),
-            idempotency_key=record.idempotency_key,
-            tags=record.tags,
+            replace(
+                TaskOptions.from_json(record.options),
+                idempotency_key=record.idempotency_key,
+                tags=record.tags,
+            ),
             retry_of=record.task_id,
+            task_id=retry_id(record.task_id),
         )
         if execution is not None:
             self._dispatcher.dispatch((execution,))
@@ -137,6 +143,7 @@ def _draft(record: TaskRecord, new_id: str, args: tuple[Any, ...], kwargs: dict[
         kwargs=kwargs,
         retry_of=record.task_id,
         tags=record.tags,
+        options=record.options,
         payload=record.payload,
         encrypted_payload=record.encrypted_payload,
         registered=True,

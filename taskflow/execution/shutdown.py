@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable
 
 from taskflow.execution.dispatch import Dispatcher
-from taskflow.execution.driver import Executor
+from taskflow.execution.driver import Driver
 from taskflow.execution.enqueue import Enqueuer
 
 __all__ = ["Shutdown"]
 
-UNWIND = 0.5
-"""Seconds that cancelled functions get to clean up before their records are closed over their heads."""
+GRACE = 0.5
+"""Grace period after cancellation: seconds that cancelled functions get to clean up."""
 
 
 class Shutdown:
@@ -26,14 +26,12 @@ class Shutdown:
     out in between or meanwhile, everything unfinished is interrupted.
 
     Args:
-        executor, dispatcher, enqueuer: the parts of the engine to end.
+        driver, dispatcher, enqueuer: the parts of the engine to end.
         timeout: seconds from `begin` until everything is interrupted.
     """
 
-    def __init__(
-        self, executor: Executor, dispatcher: Dispatcher, enqueuer: Enqueuer, timeout: float
-    ) -> None:
-        self._executor = executor
+    def __init__(self, driver: Driver, dispatcher: Dispatcher, enqueuer: Enqueuer, timeout: float) -> None:
+        self._driver = driver
         self._dispatcher = dispatcher
         self._enqueuer = enqueuer
         self._timeout = timeout
@@ -47,7 +45,7 @@ class Shutdown:
     def reset(self) -> None:
         """Open the door again, for another start."""
         self._expiry = None
-        self._executor.deadline = None
+        self._driver.deadline = None
         self._enqueuer.closed = False
 
     @property
@@ -59,8 +57,8 @@ class Shutdown:
         """Start the clock, unless it runs; on the manager's loop."""
         if self._expiry is not None:
             return
-        self._executor.deadline = time.monotonic() + self._timeout
-        self._executor.interrupt_hopeless()
+        self._driver.deadline = time.monotonic() + self._timeout
+        self._driver.interrupt_hopeless()
         loop = asyncio.get_running_loop()
         self._expiry = loop.create_task(self._expire(), context=contextvars.Context())
         for listener in self._listeners:
@@ -76,13 +74,13 @@ class Shutdown:
         drained.cancel()
         self._expiry.cancel()
         await asyncio.wait({drained, self._expiry})
-        self._executor.abandon_all()  # what nobody drives: a request that was never settled
+        self._driver.abandon_all()  # what nobody drives: a request that was never settled
 
     async def _expire(self) -> None:
         await asyncio.sleep(self._timeout)
         self._enqueuer.closed = True
-        self._executor.interrupt_all()
+        self._driver.interrupt_all()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(UNWIND):
+            async with asyncio.timeout(GRACE):
                 await self._dispatcher.drain()
-        self._executor.abandon_all()
+        self._driver.abandon_all()

@@ -13,8 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from taskflow.arguments.keeper import ArgumentKeeper
-from taskflow.core.exceptions import BackendFormatError, DecryptionError, TaskArgumentError
+from taskflow.core.exceptions import (
+    BackendFormatError,
+    ConfigurationError,
+    DecryptionError,
+    TaskArgumentError,
+)
 from taskflow.core.models import TaskRecord
+from taskflow.core.options import DEFAULTS, TaskOptions
 from taskflow.core.query import Cursor
 from taskflow.execution.registry import TaskEntry, TaskRegistry
 from taskflow.persistence.backend import Change
@@ -38,6 +44,7 @@ class Claim:
         record: the record that it stands for.
         entry: its function; ``None`` if the task cannot run again.
         args, kwargs: the arguments of the function.
+        options: how the task is executed.
     """
 
     row: TaskRow
@@ -45,6 +52,7 @@ class Claim:
     entry: TaskEntry | None = None
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] | None = None
+    options: TaskOptions = DEFAULTS
 
     @property
     def released(self) -> bool:
@@ -135,8 +143,9 @@ class Claims:
             entry = self._registry.named(row.func_name)
             if entry is None:
                 return None
-            return Claim(row, record, entry, *self._arguments.recall(record, entry))
-        except (BackendFormatError, DecryptionError, TaskArgumentError) as error:
+            options = TaskOptions.from_json(record.options).over(entry.options)
+            return Claim(row, record, entry, *self._arguments.recall(record, entry), options)
+        except (BackendFormatError, ConfigurationError, DecryptionError, TaskArgumentError) as error:
             self._complain(row, error)
             return None
 

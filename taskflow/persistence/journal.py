@@ -80,21 +80,15 @@ class DurableTask:
         """Forget it: it is not to be stored."""
         self._journal.discard(self)
 
-    async def settled(self) -> bool:
-        """Wait until the backend has everything that was queued: whether the task is ours to run."""
-        if self.open:
-            await self._journal.on_its_loop(self)
-        return self.refused is None and not self.lost
+    async def may_start(self) -> bool:
+        """Wait until the task is stored and the backend is usable: whether an attempt may begin."""
+        if await self._is_ours():
+            await self._journal.usable()
+        return not self.lost and self.refused is None
 
-    async def writable(self) -> None:
-        """Return when the backend is not known to be away: whoever waits here holds no slot meanwhile."""
-        await self._journal.usable()
-
-    def settled_from_thread(self) -> bool:
-        """As `settled`, from a thread without an event loop."""
-        if self.open:
-            self._journal.from_thread(self)
-        return self.refused is None and not self.lost
+    async def start_is_stored(self) -> bool:
+        """Wait until it is stored that the attempt has begun: whether the function may be entered."""
+        return await self._is_ours()
 
     async def committed(self) -> None:
         """Wait until the task is stored; or another one with its idempotency key, which counts as well.
@@ -102,9 +96,15 @@ class DurableTask:
         Raises:
             CommitError: it is not, and will not run.
         """
-        await self.settled()
+        await self._is_ours()
         if self.refused is not None and self.holder is None:
             raise CommitError(self.record.task_id, self.refused)
+
+    async def _is_ours(self) -> bool:
+        """Wait until the backend has answered all that it was told: whether the task is ours to run."""
+        if self.open:
+            await self._journal.answered(self)
+        return self.refused is None and not self.lost
 
     async def wait(self) -> None:
         """Return when nothing is open; on the journal's loop."""
@@ -257,8 +257,8 @@ class Journal:
 
     # Waiting
 
-    async def on_its_loop(self, task: DurableTask) -> None:
-        """`DurableTask.wait`, from any loop; of a journal that does not run, the task is refused."""
+    async def answered(self, task: DurableTask) -> None:
+        """Return when nothing of a task is open; from any loop. If the journal does not run, refuse it."""
         loop = self._loop
         if loop is None:
             self._refuse(task, NOT_STARTED)
@@ -271,13 +271,6 @@ class Journal:
         """Return when the backend is not known to be away."""
         if self._instance.vitals.error is not None:
             await self._instance.vitals.usable()
-
-    def from_thread(self, task: DurableTask) -> None:
-        """`DurableTask.wait`, from a thread without a loop."""
-        if self._loop is None:
-            self._refuse(task, NOT_STARTED)
-        else:
-            asyncio.run_coroutine_threadsafe(task.wait(), self._loop).result()
 
     # The worker
 

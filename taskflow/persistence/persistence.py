@@ -17,6 +17,7 @@ from taskflow.core.exceptions import BackendError, BackendUnavailableError, Conf
 from taskflow.core.models import TaskRecord, TaskStatus
 from taskflow.execution.dispatch import Dispatcher
 from taskflow.execution.registry import TaskRegistry
+from taskflow.execution.running.runners import Runners
 from taskflow.execution.store import TaskStore
 from taskflow.execution.stream import Event, EventStream
 from taskflow.persistence.backend import Change, SnapshotBackend
@@ -75,6 +76,7 @@ class EngineParts:
     registry: TaskRegistry
     arguments: ArgumentKeeper
     dispatcher: Dispatcher
+    runners: Runners
 
 
 class Persistence:
@@ -106,11 +108,12 @@ class Persistence:
             engine.store,
             self.journal,
             engine.dispatcher,
+            engine.runners,
             options.rescue_interval,
             options.max_rescues,
         )
         self._store = engine.store
-        self._executor = engine.dispatcher.executor
+        self._driver = engine.dispatcher.driver
         self._connected = False
         self._loops: set[asyncio.Task[None]] = set()
         self._saving: asyncio.Task[None] | None = None
@@ -262,9 +265,9 @@ class Persistence:
             record.duplicate_of = task.holder
         if task.holder is None:
             record.error = task.refused
-        execution = self._executor.executions.get(record.task_id)
+        execution = self._driver.executions.get(record.task_id)
         if execution is not None:
-            self._executor.skip(execution, "duplicate" if task.holder is not None else "not_dispatched")
+            self._driver.skip(execution, "duplicate" if task.holder is not None else "not_dispatched")
 
     def _on_lost(self, task: DurableTask) -> None:
         record = task.record
@@ -275,11 +278,11 @@ class Persistence:
         message = "task %s (%s) was taken over by another instance: what it does here does not count"
         logger.warning(message, record.func_name, record.task_id)
         self._lost.add(record.task_id)
-        execution = self._executor.executions.get(record.task_id)
+        execution = self._driver.executions.get(record.task_id)
         if record.finished:
             self._let_go(record.task_id)
         elif execution is not None:
-            self._executor.interrupt(execution, "lease_lost")
+            self._driver.interrupt(execution, "lease_lost")
 
     def _let_go(self, task_id: str) -> None:
         """Forget a record whose truth is in the backend now."""

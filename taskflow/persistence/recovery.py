@@ -22,13 +22,15 @@ from typing import Final
 
 from taskflow.core.clock import utcnow
 from taskflow.core.exceptions import BackendError
-from taskflow.core.models import TaskConfig, TaskRecord, TaskStatus
+from taskflow.core.models import Failure, TaskRecord, TaskStatus
+from taskflow.core.options import TaskOptions
 from taskflow.core.query import Cursor
 from taskflow.core.running import running_loop
 from taskflow.execution.dispatch import Dispatcher
-from taskflow.execution.driver import Execution
 from taskflow.execution.registry import TaskEntry
-from taskflow.execution.store import Failure, TaskStore
+from taskflow.execution.running.attempt import Execution
+from taskflow.execution.running.runners import Runners
+from taskflow.execution.store import TaskStore
 from taskflow.persistence.claims import Claim, Claims
 from taskflow.persistence.journal import Journal
 
@@ -50,7 +52,7 @@ class Recovery:
 
     Args:
         claims: finds them.
-        store, journal, dispatcher: where they go on.
+        store, journal, dispatcher, runners: where they go on.
         interval: seconds between two looks.
         max_rescues: a task whose process died in the middle of it so many times is poison.
     """
@@ -61,6 +63,7 @@ class Recovery:
         store: TaskStore,
         journal: Journal,
         dispatcher: Dispatcher,
+        runners: Runners,
         interval: float,
         max_rescues: int,
     ) -> None:
@@ -68,6 +71,7 @@ class Recovery:
         self._store = store
         self._journal = journal
         self._dispatcher = dispatcher
+        self._runners = runners
         self._interval = interval
         self._max_rescues = max_rescues
         self._under_way: set[str] = set()
@@ -132,7 +136,7 @@ class Recovery:
             return
         if record.durable:
             self._journal.adopt(record, record.status)
-        if self._comes_back(claim, claim.entry.config):
+        if self._comes_back(claim, claim.options):
             self._start(claim, claim.entry)
 
     def _has_ended(self, claim: Claim, present: TaskRecord) -> None:
@@ -141,7 +145,7 @@ class Recovery:
             self._journal.adopt(present, claim.row.status)
             self._journal.note(present)
 
-    def _comes_back(self, claim: Claim, config: TaskConfig) -> bool:
+    def _comes_back(self, claim: Claim, options: TaskOptions) -> bool:
         """Put the task into its next state: whether that is PENDING."""
         record, reason = claim.record, "requeued" if claim.released else "rescued"
         self._store.adopt(record, reason)
@@ -152,7 +156,7 @@ class Recovery:
                     record.task_id, TaskStatus.FAILED, failure=_poison(record), reason="poison"
                 )
                 return False
-            if not config.requeue_on_interrupt:
+            if not options.requeue_on_interrupt:
                 self._store.transition(record.task_id, TaskStatus.INTERRUPTED, reason=reason)
                 return False
         if record.status is not PENDING:
@@ -162,14 +166,21 @@ class Recovery:
     def _start(self, claim: Claim, entry: TaskEntry) -> None:
         record = claim.record
         execution = Execution(
-            entry, record, claim.args, claim.kwargs or {}, contextvars.Context(), resumable=True
+            entry,
+            record,
+            claim.args,
+            claim.kwargs or {},
+            contextvars.Context(),
+            claim.options,
+            self._runners.of(entry),
+            self._journal.find(record.task_id),
+            resumable=True,
         )
-        execution.durable = self._journal.find(record.task_id)
         if record.next_attempt_at is not None:
             execution.retry_delay = max(0.0, (record.next_attempt_at - utcnow()).total_seconds())
         if not execution.retry_delay:  # who waits does not crowd
             self._under_way.add(record.task_id)
-        self._dispatcher.executor.admit(execution)
+        self._dispatcher.driver.admit(execution)
         self._dispatcher.dispatch((execution,))
 
 

@@ -29,7 +29,7 @@ KEY_HOLDERS = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETR
 PLAIN = (
     "attempt", "retries_used", "max_retries", "error", "error_type", "stacktrace", "logs", "tags",
     "idempotency_key", "retry_of", "reason", "registered", "code_function", "trace_context",
-    "duplicate_of", "rescues",
+    "duplicate_of", "rescues", "options",
 )  # fmt: skip
 """Fields that are JSON values as they are. Left out where they have their defaults, as most of them do."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ParamSpec, overload
 
 from fastapi import BackgroundTasks
 from starlette.background import BackgroundTask
 
-from taskflow.execution.driver import Execution
+from taskflow.core.options import NOTHING, TaskOptions, Where, accepting
 from taskflow.execution.gate import Gate
+from taskflow.execution.running.attempt import Execution
 from taskflow.web.host import Runner, TaskHost
 from taskflow.web.middleware import current_request
 
@@ -75,14 +76,38 @@ class ManagedBackgroundTasks(BackgroundTasks):
             TaskArgumentError: arguments that must be stored cannot be.
             ConfigurationError: not a callable, or wrong tags or key.
         """
+        if idempotency_key is None and tags is None:
+            return self._add(func, args, kwargs, NOTHING)
+        return self._add(func, args, kwargs, TaskOptions(idempotency_key=idempotency_key, tags=tags))
+
+    @accepting(TaskOptions)
+    def with_options(self, options: TaskOptions) -> TasksWithOptions:
+        """The same tasks, to which what is added next is executed as said here::
+
+            tasks.with_options(retries=5, tags={"shop": "7"}).add_task(send_email, address)
+
+        ``add_task`` of what is returned takes the function's own arguments and nothing else: the function
+        may have parameters that are called like options.
+
+        Args:
+            options: any of `TaskOptions`. What is not said is as the decorator says.
+
+        Raises:
+            ConfigurationError: a value is out of range, or can only be said on the decorator.
+        """
+        return TasksWithOptions(self._add, options.check_where(Where.CALL))
+
+    def _add(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], said: TaskOptions
+    ) -> str:
         enqueuer = self.task_manager.enqueuer
-        task_id, execution = enqueuer.enqueue(func, args, kwargs, idempotency_key=idempotency_key, tags=tags)
+        task_id, execution = enqueuer.enqueue(func, args, kwargs, said)
         request = current_request()
         if execution is not None:
             self.tasks.append(QueuedTask(execution, self._run))
             if request is not None:
                 request.add(self.task_manager, execution)
-        promise = enqueuer.promise(task_id) if execution is None else execution.durable
+        promise = enqueuer.promise(task_id) if execution is None else execution.gate
         if promise is not None:
             self._promises.append(promise)
             if request is not None:
@@ -92,14 +117,33 @@ class ManagedBackgroundTasks(BackgroundTasks):
     async def committed(self) -> None:
         """Return once every task with ``persist=True`` that was added so far survives a crash.
 
-        A response waits for that by itself, where `TaskAdmin`, `TaskHost.init_app` or
-        `TaskHost.install` have added the middleware; not so what is added after it has started.
+        A response waits for that by itself, where `TaskAdmin`, `TaskManager.init_app` or
+        `TaskManager.install` have added the middleware; not so what is added after it has started.
 
         Raises:
             CommitError: one could not be stored, and will not run.
         """
         for promise in self._promises:
             await promise.committed()
+
+
+class TasksWithOptions:
+    """Adds tasks with options of their own; see `ManagedBackgroundTasks.with_options`."""
+
+    def __init__(
+        self,
+        add: Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any], TaskOptions], str],
+        options: TaskOptions,
+    ) -> None:
+        self._add = add
+        self._options = options
+
+    def add_task(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> str:
+        """Run ``func(*args, **kwargs)`` after the response, and return the task's id.
+
+        Raises the same as `ManagedBackgroundTasks.add_task`.
+        """
+        return self._add(func, args, kwargs, self._options)
 
 
 class QueuedTask(BackgroundTask):
@@ -116,7 +160,7 @@ class QueuedTask(BackgroundTask):
         self._execution = execution
         self._run = run
 
-    def __call__(self) -> Coroutine[Any, Any, None]:
+    def __call__(self) -> Awaitable[None]:  # type: ignore[override]  # Starlette awaits it, nothing else
         """Run the task, or hand it to the manager; Starlette awaits this after the response."""
         # Not an async def: it would only await another coroutine, on the hot path.
         return self._run(self._execution) if self._execution.take() else _nothing()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from taskflow.execution.dispatch import Dispatcher
-from taskflow.execution.driver import Execution
 from taskflow.execution.enqueue import Enqueuer
+from taskflow.execution.running.attempt import Execution
 
 __all__ = ["Runner", "TaskHost"]
 
-Runner = Callable[[Execution], Coroutine[Any, Any, None]]
+Runner = Callable[[Execution], Awaitable[None]]
 """Runs an execution, or hands it to the manager."""
 
 

@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from taskflow.core.exceptions import CommitError
-from taskflow.execution.driver import Execution
 from taskflow.execution.gate import Gate
+from taskflow.execution.running.attempt import Execution
 from taskflow.web.host import TaskHost
 
 RETRY_AFTER = "5"
@@ -110,7 +110,7 @@ class RequestTasks:
         self.refused = self.failed = True
         for manager, execution in self.tasks:
             if execution.take():
-                manager.dispatcher.executor.skip(execution, "not_dispatched")
+                manager.dispatcher.driver.skip(execution, "not_dispatched")
 
 
 _request: ContextVar[RequestTasks | None] = ContextVar("taskflow_request", default=None)
@@ -181,4 +181,4 @@ async def _settle(request: RequestTasks, raised: bool) -> None:
             await manager.dispatcher.follow_up(executions)
         else:
             for execution in executions:
-                manager.dispatcher.executor.skip(execution, "not_dispatched")
+                manager.dispatcher.driver.skip(execution, "not_dispatched")

@@ -581,7 +581,7 @@ async def test_the_overview_tells_what_waits_runs_and_has_ended() -> None:
     assert answer["counts"] | {"failed": 1, "running": 1, "pending": 1} == answer["counts"]
     assert answer["pools"] == [
         {"pool": "async", "slots": 1, "in_use": 1, "waiting": 1},
-        {"pool": "thread", "slots": None, "in_use": 0, "waiting": 0},
+        {"pool": "thread", "slots": manager.pools[1].size, "in_use": 0, "waiting": 0},
     ]
     assert answer["observers"] == [{"name": "Watcher", "errors": 0, "dropped": 0, "queue": 0}]
     assert answer["oldest"]["pending"] >= 0

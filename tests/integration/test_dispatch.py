@@ -893,4 +893,4 @@ async def test_what_a_cancelled_request_has_not_reached_is_interrupted_without_a
     await asyncio.wait({request})
 
     assert [TaskStatus.INTERRUPTED] * 2 == [record.status for record in manager.store.list()]
-    assert {} == manager.executor.executions
+    assert {} == manager.driver.executions

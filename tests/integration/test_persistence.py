@@ -13,7 +13,6 @@ from cryptography.fernet import Fernet
 
 from taskflow import (
     TaskStatus,
-    persistence,
 )
 from taskflow.backends import MemoryBackend
 from taskflow.persistence.rows import RELEASED
@@ -100,8 +99,8 @@ async def test_a_task_that_waits_for_its_retry_waits_for_the_rest_after_the_next
     second = Instance(backend, requeue_pending=True, shutdown_timeout=5)
     failing(second)
     async with second:
-        await until(lambda: second.manager.executor.executions)
-        execution = second.manager.executor.executions[task_id]
+        await until(lambda: second.manager.driver.executions)
+        execution = second.manager.driver.executions[task_id]
         record = execution.record
 
         assert 3500 < execution.retry_delay <= 3600
@@ -164,7 +163,7 @@ async def test_a_shutdown_saves_what_is_to_run_again_before_a_long_history(monke
                 await asyncio.Event().wait()  # the history takes longer than there is time
             await super().save(rows)
 
-    monkeypatch.setattr(persistence, "LAST_WORD", 0.1)
+    monkeypatch.setattr("taskflow.persistence.persistence.LAST_WORD", 0.1)
     backend = SlowBackend()
     async with Instance(backend, requeue_pending=True, snapshot_interval=3600) as instance:
         instance.go.set()
@@ -301,7 +300,7 @@ async def test_an_instance_that_wakes_up_cancels_what_others_have_taken_over():
         await until(lambda: other.ran)
         backend._leases[late.manager._persistence._instance.token] = 0.0  # its heartbeat did not come in time
         await until(lambda: late.story(task_id)[-1] == ("interrupted", "lease_lost"))
-        await until(lambda: task_id not in late.manager.executor.executions)
+        await until(lambda: task_id not in late.manager.driver.executions)
 
         late.go.set()
         assert TaskStatus.SUCCESS is (await ends(late, kept)).status

@@ -57,6 +57,7 @@ def test_the_constructor_takes_what_was_promised_by_position_or_name():
         "lease_timeout": 30.0,
         "rescue_interval": 5.0,
         "max_rescues": 3,
+        "middleware": None,
     } == {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import hmac
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
 from taskflow.core.exceptions import ConfigurationError
-from taskflow.execution.pools import DaemonThreadPool
+from taskflow.execution.running.attempt import Outcome
+from taskflow.execution.running.pools import Pool
+from taskflow.execution.running.threads import Threads
 
 __all__ = ["Accounts", "Auth", "Authenticator", "TaskAuthBackend", "make_backend"]
 
@@ -94,13 +97,34 @@ class Authenticator:
     def __init__(self, backend: TaskAuthBackend) -> None:
         self._backend = backend
         # Threads of its own: the shared ones are taken exactly when somebody needs to look.
-        self._threads = DaemonThreadPool(4)
+        self._threads, self._places = Threads(), Pool("login", 4)
 
     async def admits(self, username: str, password: str) -> bool:
         """Whether the backend lets them in. Raises what the backend raises."""
         check = self._backend.authenticate_user
         if inspect.iscoroutinefunction(check):
             return await check(username, password) is True
-        loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(self._threads, check, username, password)
+        answer = await self._in_thread(functools.partial(check, username, password))
         return (await answer if inspect.isawaitable(answer) else answer) is True
+
+    async def _in_thread(self, check: Callable[[], Any]) -> Any:
+        if not self._places.enter_nowait():
+            await self._places.enter()
+        job = self._threads.start(functools.partial(_outcome, check))
+        try:
+            outcome = await job.outcome
+        except asyncio.CancelledError:
+            if not job.leave(self._places.leave):
+                self._places.leave()
+            raise
+        self._places.leave()
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.value
+
+
+def _outcome(check: Callable[[], Any]) -> Outcome:
+    try:
+        return Outcome(check())
+    except BaseException as error:
+        return Outcome(error=error)

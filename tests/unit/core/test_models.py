@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskflow import ConfigurationError, TaskConfig, TaskRecord, TaskStatus
-from taskflow.core.models import MAX_DELAY, TERMINAL, TRANSITIONS, code_function, qualified_name
+from taskflow.core.models import TERMINAL, TRANSITIONS
+from taskflow.core.names import code_function, qualified_name
+from taskflow.core.options import MAX_DELAY
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -22,7 +22,8 @@ from taskflow import (
     TaskObserver,
     TaskStatus,
 )
-from taskflow.execution.driver import STACKTRACE_BYTES, Execution
+from taskflow.execution.running.attempt import Execution
+from taskflow.execution.running.failure import STACKTRACE_BYTES
 
 PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus
 
@@ -772,7 +773,7 @@ async def test_a_sync_function_that_starts_while_it_is_being_cancelled_is_not_ca
     async with manager:
         manager.enqueue(looked.wait)
         running = manager.enqueue(work)
-        manager.executor.executions[running].__class__ = StartsMeanwhile
+        manager.driver.executions[running].__class__ = StartsMeanwhile
         await until(lambda: manager.pools[1].waiting == 1)
         with contextlib.suppress(TaskNotCancellableError):
             await asyncio.to_thread(manager.cancel, running)
@@ -801,7 +802,7 @@ async def test_a_host_that_is_cancelled_from_outside_interrupts_its_task_and_is_
 
     assert host.cancelled()
     assert [PENDING, RUNNING, INTERRUPTED] == path(seen, running)
-    assert "shutdown" == seen.lifecycle_events[-1].reason
+    assert "request_cancelled" == seen.lifecycle_events[-1].reason
 
 
 @pytest.mark.parametrize("where", ["slot", "retry delay", "thread"])

@@ -251,7 +251,7 @@ async def test_a_key_that_was_released_makes_a_new_task(status: TaskStatus):
         manager.cancel(first)
     host = asyncio.create_task(tasks())
     if status is INTERRUPTED:
-        manager.executor.interrupt_all()
+        manager.driver.interrupt_all()
     await host
     second = manager.enqueue(work, idempotency_key="key")
     await manager.drain()
@@ -378,4 +378,4 @@ def test_memory_is_bounded_by_max_history():
     asyncio.run(run())
 
     assert (100, 100) == (len(manager.store), len(manager.store.list()))
-    assert {} == manager.executor.executions
+    assert {} == manager.driver.executions

@@ -122,7 +122,7 @@ async def test_a_pool_without_a_limit_has_no_number_of_slots(registry):
     manager = TaskManager(loggers=[PrometheusObserver(registry)])
     async with manager:
         assert pool(registry, "async") == (None, 0, 0)
-        assert pool(registry, "thread") == (None, 0, 0)
+        assert pool(registry, "thread") == (manager.pools[1].size, 0, 0)
 
 
 # Tasks and their ages

@@ -31,7 +31,7 @@ async def test_what_is_being_written_when_it_closes_is_waited_for():
         task = journal.open(record(task_id))
         journal.write_ahead(task)
         if task_id == "first":
-            await task.settled()
+            await task.start_is_stored()
             backend.gate.clear()
     while backend.calls["commit"] < 2:  # noqa: ASYNC110 - it is a counter
         await asyncio.sleep(0)
@@ -52,7 +52,7 @@ async def test_a_task_that_was_refused_is_settled_although_there_is_nothing_more
     task = journal.open(record("a", idempotency_key="k"))
     journal.write_ahead(task)
     async with asyncio.timeout(PATIENCE):
-        assert not await task.settled()
+        assert not await task.start_is_stored()
     assert task.holder == there.task_id
     await journal.close(PATIENCE)
 

@@ -1,14 +1,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
-from taskflow.execution.stepping import Steered
+from taskflow.execution.running.stepping import Steered, stepped
 
 where: contextvars.ContextVar[str] = contextvars.ContextVar("where", default="outside")
+
+
+async def step_in(
+    context: contextvars.Context, coroutine: Coroutine[Any, Any, Any], steered: Steered | None = None
+):
+    """Step a coroutine as the driver does it."""
+    steered = steered or Steered()
+    steered.enter_host()
+    try:
+        return await stepped(context, coroutine, steered)
+    finally:
+        await steered.leave_host()
 
 
 def inner_context() -> contextvars.Context:
@@ -28,7 +43,7 @@ async def test_every_step_runs_inside_the_context():
         return "done"
 
     context = inner_context()
-    result = await Steered().step_in(context, work())
+    result = await step_in(context, work())
 
     assert ("done", ["inside"] * 3) == (result, seen)
     assert ("changed", "outside") == (context[where], where.get())
@@ -40,7 +55,7 @@ async def test_what_the_coroutine_raises_comes_out():
         raise LookupError("no")
 
     with pytest.raises(LookupError, match="no"):
-        await Steered().step_in(inner_context(), work())
+        await step_in(inner_context(), work())
 
 
 async def test_what_a_future_raises_goes_in():
@@ -54,7 +69,7 @@ async def test_what_a_future_raises_goes_in():
         except ValueError as exc:
             seen.append((str(exc), where.get()))
 
-    await Steered().step_in(inner_context(), work())
+    await step_in(inner_context(), work())
 
     assert [("broken", "inside")] == seen
 
@@ -66,7 +81,7 @@ async def test_the_task_is_the_hosts_own():
         await asyncio.sleep(0)
         seen.append(asyncio.current_task())
 
-    await Steered().step_in(inner_context(), work())
+    await step_in(inner_context(), work())
 
     assert [asyncio.current_task()] == seen
 
@@ -83,7 +98,7 @@ async def test_cancel_raises_where_the_coroutine_awaits_and_leaves_the_host_alon
 
     asyncio.get_running_loop().call_soon(steered.cancel)
     with pytest.raises(asyncio.CancelledError):
-        await steered.step_in(inner_context(), work())
+        await step_in(inner_context(), work(), steered)
 
     assert (["inside"], 0) == (seen, asyncio.current_task().cancelling())  # type: ignore[union-attr]
     await asyncio.sleep(0)
@@ -107,7 +122,7 @@ async def test_cancel_reaches_whatever_is_awaited(kind: str):
         reached.append(kind)
 
     with pytest.raises(asyncio.CancelledError):
-        await steered.step_in(inner_context(), work())
+        await step_in(inner_context(), work(), steered)
 
     assert [] == reached
 
@@ -125,7 +140,7 @@ async def test_cancel_can_be_swallowed_and_asked_again():
                 if len(swallowed) == 3:
                     return "enough"
 
-    assert ("enough", 3) == (await steered.step_in(inner_context(), work()), len(swallowed))
+    assert ("enough", 3) == (await step_in(inner_context(), work(), steered), len(swallowed))
 
 
 async def test_a_cancellation_of_the_host_goes_in_and_through():
@@ -138,7 +153,7 @@ async def test_a_cancellation_of_the_host_goes_in_and_through():
             seen.append(where.get())
 
     async def host():
-        await Steered().step_in(inner_context(), work())
+        await step_in(inner_context(), work())
 
     task = asyncio.create_task(host())
     await asyncio.sleep(0)
@@ -158,7 +173,7 @@ def test_a_host_that_is_closed_closes_the_coroutine_in_its_context():
             seen.append(where.get())
 
     async def host():
-        await Steered().step_in(inner_context(), work())
+        await step_in(inner_context(), work())
 
     loop = asyncio.new_event_loop()
 
@@ -172,3 +187,70 @@ def test_a_host_that_is_closed_closes_the_coroutine_in_its_context():
     gc.collect()
 
     assert ["inside"] == seen
+
+
+async def test_a_cancellation_that_comes_too_late_hits_nothing_that_follows():
+    steered = Steered()
+
+    async def work():
+        steered.cancel()
+        return "done"
+
+    assert "done" == await step_in(inner_context(), work(), steered)
+    await asyncio.sleep(0)
+    assert 0 == asyncio.current_task().cancelling()  # type: ignore[union-attr]
+
+
+async def test_a_task_group_that_failed_and_was_handled_leaves_the_host_as_it_was():
+    async def fail():
+        raise ValueError
+
+    async def work():
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fail())
+        except* ValueError:
+            pass
+
+    await step_in(inner_context(), work())
+
+    assert 0 == asyncio.current_task().cancelling()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("scope", ["timeout", "task group"])
+async def test_a_cancellation_in_the_tick_of_a_scopes_own_is_not_lost(scope: str):
+    steered = Steered()
+
+    async def work():
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(TimeoutError):
+            if scope == "timeout":
+                async with asyncio.timeout(0):
+                    loop.call_soon(steered.cancel)
+                    await asyncio.Event().wait()
+            else:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(asyncio.sleep(0))
+                    steered.cancel()
+        await asyncio.sleep(0)
+        return "went on"
+
+    with pytest.raises(asyncio.CancelledError):
+        await step_in(inner_context(), work(), steered)
+
+
+async def test_a_coroutine_that_ignores_its_cancellation_can_be_left_behind():
+    steered, tries = Steered(), []
+
+    async def work():
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                tries.append(1)
+
+    asyncio.get_running_loop().call_soon(steered.abandon)
+    with pytest.raises(asyncio.CancelledError):
+        await step_in(inner_context(), work(), steered)
+
+    assert [] == tries
