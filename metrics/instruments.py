@@ -12,6 +12,7 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
+from taskflow.core.bounded import BoundedNames
 from taskflow.metrics.catalogue import (
     SECONDS_BUCKETS,
     TASK_ATTEMPT_DURATION,
@@ -27,7 +28,6 @@ from taskflow.metrics.families import (
     HistogramFamily,
 )
 from taskflow.metrics.files import Labelled, file_counter, file_gauge, file_histogram
-from taskflow.metrics.labels import BoundedLabel
 
 __all__ = ["FileInstruments", "Instruments", "MemoryInstruments"]
 
@@ -49,8 +49,8 @@ class Instruments(ABC):
 
     def __init__(self, buckets: Sequence[float] = SECONDS_BUCKETS) -> None:
         self.buckets = tuple(buckets)
-        self.names = BoundedLabel()
-        self.error_types = BoundedLabel()
+        self.names = BoundedNames()
+        self.error_types = BoundedNames()
         self._counters: dict[str, Labelled[Counter]] = {}
         self._gauges: dict[str, Labelled[Gauge]] = {}
         self._histograms: dict[str, Labelled[Histogram]] = {}

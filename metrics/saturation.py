@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from anyio import CapacityLimiter
 from prometheus_client import Metric
 
+from taskflow.core.bounded import BoundedNames
 from taskflow.core.models import TaskRecord, TaskStatus
 from taskflow.metrics.catalogue import (
     BUILD_INFO,
@@ -29,7 +30,6 @@ from taskflow.metrics.catalogue import (
     MetricDefinition,
 )
 from taskflow.metrics.families import GaugeFamily, SeriesFamily
-from taskflow.metrics.labels import BoundedLabel
 from taskflow.version import __version__
 
 __all__ = ["Reading", "Saturation", "SaturationSource"]
@@ -152,7 +152,7 @@ class Saturation:
         names: the values of the label ``task``.
     """
 
-    def __init__(self, names: BoundedLabel) -> None:
+    def __init__(self, names: BoundedNames) -> None:
         self._names = names
         self._sources: WeakKeyDictionary[SaturationSource, Seen] = WeakKeyDictionary()
         self._totals: Seen = {}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskflow.core.checks import check_seconds, is_storable
+from taskflow.core.complaints import Complaints
 from taskflow.core.events import RANKS, BackendEvent, LifecycleEvent, LogEvent
 from taskflow.core.exceptions import ConfigurationError
 from taskflow.observers.base import TaskObserver
@@ -154,7 +155,7 @@ class _Feed:
         self.name = name
         self.errors = 0
         self.dropped = 0
-        self._quiet_until = 0.0
+        self._complaints = Complaints(logger, COMPLAINT_INTERVAL)
         self.mailbox: Mailbox | None = None
 
     def stats(self) -> ObserverStats:
@@ -174,18 +175,12 @@ class _Feed:
     def failed(self, exc: BaseException) -> None:
         """Count an exception of the observer, and log it unless it has just been said."""
         self.errors += 1
-        self._complain("observer %s raised (%d so far)", self.name, self.errors, exc_info=exc)
+        self._complaints.log("observer %s raised (%d so far)", self.name, self.errors, exc_info=exc)
 
     def drop(self, count: int = 1) -> None:
         """Count events that the observer will not see."""
         self.dropped += count
-        self._complain("observer %s is too slow: %d events dropped so far", self.name, self.dropped)
-
-    def _complain(self, message: str, *args: object, exc_info: BaseException | None = None) -> None:
-        now = time.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + COMPLAINT_INTERVAL
-            logger.error(message, *args, exc_info=exc_info)
+        self._complaints.log("observer %s is too slow: %d events dropped so far", self.name, self.dropped)
 
     async def startup(self) -> None:
         await self._guarded(self.observer.startup())
@@ -201,7 +196,7 @@ class _Feed:
         if self.mailbox is not None:
             left = await self.mailbox.close(max(0.0, deadline - time.monotonic()))
             if left:
-                self._quiet_until = 0.0  # the last word is always said
+                self._complaints.reset()  # the final number is always logged
                 self.drop(left)
         try:
             # At least a moment, even when the mailbox took all the time: a file must still be flushed.

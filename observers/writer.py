@@ -14,13 +14,13 @@ import atexit
 import logging
 import os
 import threading
-import time
 from collections import deque
 from concurrent.futures import Future
 from typing import Protocol
 from weakref import WeakSet
 
 from taskflow.core.checks import check_bool, check_choice
+from taskflow.core.complaints import Complaints
 from taskflow.core.events import LifecycleEvent, LogEvent, is_at_least
 from taskflow.observers.base import TaskObserver
 from taskflow.observers.formatting import FORMATS, Format
@@ -97,7 +97,8 @@ class LineWriter:
         self._pass_lock = threading.Lock()  # held by whoever writes
         self._failing = False
         self._reported = self.dropped
-        self._warned: dict[str, float] = {}
+        self._write_complaints = Complaints(logger, WARNING_SECONDS, logging.WARNING)
+        self._drop_complaints = Complaints(logger, WARNING_SECONDS, logging.WARNING)
 
     # ---- called from any thread ----
 
@@ -221,7 +222,7 @@ class LineWriter:
     def _write_failed(self, error: Exception) -> None:
         self.write_errors += 1
         self._failing = True
-        self._warn("write", "cannot write to %s, will try again: %r", self.name, error)
+        self._write_complaints.log("cannot write to %s, will try again: %r", self.name, error)
 
     def _give_up(self) -> None:
         lost = len(self._unwritten) + len(self._pending) if self._unwritten else 0
@@ -244,16 +245,8 @@ class LineWriter:
 
     def _report_dropped(self) -> None:
         lost = self.dropped - self._reported
-        if lost and self._warn("drop", "%d log lines for %s were lost", lost, self.name):
+        if lost and self._drop_complaints.log("%d log lines for %s were lost", lost, self.name):
             self._reported += lost
-
-    def _warn(self, trouble: str, message: str, *args: object, exc_info: bool = False) -> bool:
-        now = time.monotonic()
-        if now - self._warned.get(trouble, -WARNING_SECONDS) < WARNING_SECONDS:
-            return False
-        self._warned[trouble] = now
-        logger.warning(message, *args, exc_info=exc_info)
-        return True
 
 
 class LineLogger(TaskObserver):

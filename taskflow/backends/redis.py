@@ -16,6 +16,7 @@ from taskflow.core.checks import check_seconds, check_storable, check_text, is_u
 from taskflow.core.exceptions import BackendFormatError, ConfigurationError
 from taskflow.core.models import TERMINAL, TaskStatus
 from taskflow.core.query import Cursor, TaskQuery, microseconds
+from taskflow.core.running import CODEC_SLICE
 from taskflow.persistence.backend import APPLIED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
 from taskflow.persistence.rows import TaskRow
 
@@ -26,9 +27,6 @@ __all__ = ["RedisBackend"]
 
 LAYOUT: Final = 1
 """Number of the layout that ``lua/rows.lua`` describes."""
-
-PART = 250
-"""Rows that are read at once: about two milliseconds of the event loop."""
 
 LOOKS = 1_000
 """Rows that one call of a script looks at: Redis does nothing else meanwhile, for some milliseconds."""
@@ -146,7 +144,7 @@ class RedisBackend(SnapshotBackend):
         filters = as_json(_filters(query))
         found: list[TaskRow] = []
         while place and len(found) < query.limit:
-            wanted = min(PART, query.limit - len(found))
+            wanted = min(CODEC_SLICE, query.limit - len(found))
             part, *place = await self._call("find", name, *place, since, wanted, LOOKS, filters)
             found += read_rows(part)
         return found

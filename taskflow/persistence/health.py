@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable
 from typing import Final, TypeVar
 
+from taskflow.core.complaints import Complaints
 from taskflow.core.events import BackendEvent
 from taskflow.core.exceptions import BackendError, BackendUnavailableError
 from taskflow.core.running import cancellable
+from taskflow.core.waiters import Waiters
 from taskflow.execution.stream import EventStream
 
 __all__ = ["BackendVitals"]
@@ -40,8 +41,8 @@ class BackendVitals:
         self._errors: dict[bool, str] = {}  # by whether it was a read
         self._kind = kind
         self._stream = stream
-        self._quiet_until = 0.0
-        self._waiters: list[asyncio.Future[None]] = []
+        self._complaints = Complaints(logger, COMPLAINT_INTERVAL)
+        self._waiters = Waiters()
 
     @property
     def error(self) -> str | None:
@@ -50,10 +51,7 @@ class BackendVitals:
 
     async def usable(self) -> None:
         """Return once it can be used."""
-        while self.error is not None:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
+        await self._waiters.wait_for(lambda: self.error is None)
 
     async def measure(self, operation: str, work: Awaitable[T], records: int | None = None) -> T:
         """Await an operation on the backend.
@@ -94,22 +92,13 @@ class BackendVitals:
     def _failed(self, operation: str, started: float, records: int | None, error: BackendError) -> None:
         self._errors[operation in READS] = str(error)
         self._tell(operation, started, records, str(error))
-        now = time.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + COMPLAINT_INTERVAL
-            logger.error("the backend cannot be used, %s failed: %s", operation, error)
+        self._complaints.log("the backend cannot be used, %s failed: %s", operation, error)
 
     def _worked(self, *, read: bool) -> None:
         if self._errors.pop(read, None) is not None and not self._errors:
-            self._quiet_until = 0.0
+            self._complaints.reset()
             logger.info("the backend can be used again")
-            self._wake()
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+            self._waiters.wake()
 
 
 def _has_written(operation: str, result: object) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from taskflow.core.models import TaskRecord, TaskStatus
 from taskflow.core.query import MAX_PAGE, Cursor, TaskQuery
+from taskflow.core.running import sliced
 from taskflow.execution.store import TaskStore
 from taskflow.persistence.backend import SnapshotBackend, StatusTotal
 from taskflow.persistence.rows import to_record
@@ -21,9 +22,6 @@ from taskflow.persistence.rows import to_record
 __all__ = ["History", "Page", "Unsaved"]
 
 T = TypeVar("T")
-
-SLICE = 1_000
-"""Records that are looked at before others get their turn on the event loop: about a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ class History:
         memory = await self._memory()
         wanted = query.limit + 1  # one more tells whether there is another page
         records: list[TaskRecord] = []
-        async for part in _sliced(memory.values()):
+        async for part in sliced(memory.values()):
             records = _newest(wanted, [*records, *filter(query.matches, part)])
         if self._backend is not None:
             # What comes after a full page of memory's is not on it.
@@ -108,14 +106,14 @@ class History:
     async def _memory(self) -> dict[str, TaskRecord]:
         unsaved = () if self._unsaved is None else self._unsaved.unsaved()
         memory: dict[str, TaskRecord] = {}
-        async for part in _sliced([*unsaved, *self._store.list()]):
+        async for part in sliced([*unsaved, *self._store.list()]):
             memory |= {record.task_id: record for record in part}
         return memory
 
     async def _memory_totals(self) -> dict[TaskStatus, StatusTotal]:
         counts: dict[TaskStatus, int] = defaultdict(int)
         durations: dict[TaskStatus, list[float]] = defaultdict(list)
-        async for part in _sliced((await self._memory()).values()):
+        async for part in sliced((await self._memory()).values()):
             for record in part:
                 counts[record.status] += 1
                 if record.duration is not None:
@@ -157,14 +155,6 @@ async def _count(backend: SnapshotBackend, unsaved: Unsaved) -> dict[TaskStatus,
     """What the backend counts, once it has everything."""
     await unsaved.flush()
     return await backend.count()
-
-
-async def _sliced(records: Iterable[TaskRecord]) -> AsyncIterator[list[TaskRecord]]:
-    """The records in parts, with a turn for others on the event loop in between."""
-    everything = list(records)
-    for start in range(0, len(everything), SLICE):
-        yield everything[start : start + SLICE]
-        await asyncio.sleep(0)
 
 
 class _Cache:

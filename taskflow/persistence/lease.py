@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from taskflow.core.backoff import Backoff
 from taskflow.core.exceptions import BackendError
 from taskflow.persistence.backend import Change, Outcome, SnapshotBackend
 from taskflow.persistence.health import BackendVitals
@@ -17,7 +18,7 @@ __all__ = ["Instance"]
 logger = logging.getLogger("taskflow")
 
 FIRST_PAUSE: Final = 1.0
-"""Seconds until a heartbeat that failed is tried again; each time twice as long, up to the interval."""
+"""Seconds until a heartbeat that failed is tried again; the pauses grow up to the interval of heartbeats."""
 
 
 class Instance:
@@ -85,6 +86,7 @@ class Instance:
         Args:
             on_new_lease: called when the lease had run out and a new one was taken.
         """
+        backoff = Backoff(FIRST_PAUSE, self._heartbeat)
         pause = self._heartbeat
         while True:
             await asyncio.sleep(pause)
@@ -92,8 +94,9 @@ class Instance:
                 if not await self._beat():
                     await on_new_lease()
             except BackendError:  # logged
-                pause = min(self._heartbeat, FIRST_PAUSE if pause == self._heartbeat else 2 * pause)
+                pause = backoff.next()
             else:
+                backoff.reset()
                 pause = self._heartbeat
 
     async def _beat(self) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from taskflow.arguments.keeper import ArgumentKeeper
+from taskflow.core.backoff import Backoff
 from taskflow.core.checks import check_int, check_seconds
 from taskflow.core.events import LifecycleEvent
 from taskflow.core.exceptions import BackendError, BackendUnavailableError, ConfigurationError
@@ -32,9 +33,8 @@ __all__ = ["Persistence", "PersistenceOptions"]
 
 logger = logging.getLogger("taskflow")
 
-FIRST_PAUSE: Final = 0.5
-LONGEST_PAUSE: Final = 30.0
-"""Seconds until a backend that was away at the start is tried again; each time twice as long."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds between tries to reach a backend that was away at the start, see `Backoff`."""
 
 LAST_WORD: Final = 5.0
 """Seconds that a shutdown waits for the backend, at each of its steps."""
@@ -147,10 +147,9 @@ class Persistence:
         self._connected = True
 
     async def _connect_later(self) -> None:
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while not self._connected:
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            await asyncio.sleep(backoff.next())
             try:
                 await self._connect()
             except BackendError:  # logged

@@ -24,7 +24,7 @@ from taskflow.core.clock import utcnow
 from taskflow.core.exceptions import BackendError
 from taskflow.core.models import TaskConfig, TaskRecord, TaskStatus
 from taskflow.core.query import Cursor
-from taskflow.core.running import running_loop
+from taskflow.core.running import call_on
 from taskflow.execution.dispatch import Dispatcher
 from taskflow.execution.driver import Execution
 from taskflow.execution.registry import TaskEntry
@@ -96,10 +96,7 @@ class Recovery:
         """A task has ended, or waits for its next attempt, perhaps one of these; from any thread."""
         if task_id in self._under_way:
             self._under_way.discard(task_id)
-            if self._loop is running_loop():
-                self._room.set()
-            elif self._loop is not None and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._room.set)
+            call_on(self._loop, self._room.set)
 
     async def _take_all(self) -> None:
         place = await self._take_some(None)

@@ -12,19 +12,17 @@ from datetime import timedelta
 from itertools import islice
 from typing import Final
 
+from taskflow.core.backoff import Backoff
 from taskflow.core.clock import utcnow
 from taskflow.core.exceptions import BackendError
 from taskflow.core.models import TaskRecord
-from taskflow.core.running import running_loop
+from taskflow.core.running import CODEC_SLICE, call_on
 from taskflow.persistence.lease import Instance
 from taskflow.persistence.rows import RELEASED, to_row
 
 __all__ = ["SnapshotScheduler"]
 
 logger = logging.getLogger("taskflow")
-
-PART: Final = 250
-"""Records that are encoded at once: about four milliseconds of the event loop."""
 
 EARLY: Final = 5_000
 """Changed records that are not kept waiting for the interval."""
@@ -33,7 +31,7 @@ MOST: Final = 100_000
 """Changed records that are kept while the backend is away; beyond, the oldest finished one is given up."""
 
 FIRST_PAUSE: Final = 1.0
-"""Seconds until a flush that failed is tried again; each time twice as long, up to the interval."""
+"""Seconds until a flush that failed is tried again; the pauses grow up to the interval of flushes."""
 
 PRUNE_INTERVAL: Final = 3600.0
 
@@ -80,11 +78,7 @@ class SnapshotScheduler:
             logger.error("the backend has been away for too long: the oldest changes are given up")
 
     def _hurry(self) -> None:
-        loop = self._loop
-        if loop is running_loop():
-            self._early.set()
-        elif loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._early.set)
+        call_on(self._loop, self._early.set)
 
     def unsaved(self) -> Iterable[TaskRecord]:
         """The records that have changed since they were saved, those that are being saved among them."""
@@ -105,7 +99,7 @@ class SnapshotScheduler:
     async def _save_changed(self) -> None:
         # What changes meanwhile is left for the next time: otherwise a busy application never ends.
         left = len(self._changed)
-        while left > 0 and (part := self._take(min(left, PART))):
+        while left > 0 and (part := self._take(min(left, CODEC_SLICE))):
             left -= len(part)
             try:
                 await self.save(part)
@@ -158,14 +152,16 @@ class SnapshotScheduler:
                 group.create_task(self._keep_pruning(self.retention_days), context=contextvars.Context())
 
     async def _keep_flushing(self) -> None:
+        backoff = Backoff(FIRST_PAUSE, self.interval)
         pause = self.interval
         while True:
             await self._wait(pause)
             try:
                 await self.flush()
             except BackendError:  # logged
-                pause = min(self.interval, FIRST_PAUSE if pause == self.interval else 2 * pause)
+                pause = backoff.next()
             else:
+                backoff.reset()
                 pause = self.interval
 
     async def _wait(self, seconds: float) -> None:
