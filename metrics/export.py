@@ -41,7 +41,7 @@ class Export:
         self.instruments = instruments
         self.saturation = Saturation(instruments.names)
         self._registry = weakref.ref(registry)
-        # The observers weakly too: they hold the registry, which holds all of this.
+        # Weak references: observers have the registry, and the registry has this object.
         self._counting: WeakKeyDictionary[SaturationSource, weakref.ref[object]] = WeakKeyDictionary()
         self._probes: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopProbe] = WeakKeyDictionary()
 
@@ -66,7 +66,7 @@ class Export:
         _watching.setdefault(source, self)
 
     def join_loop(self) -> None:
-        """Watch the running event loop, until `leave_loop` was called as often as this."""
+        """Watch the running event loop, until `leave_loop` was called as often as this method."""
         loop = asyncio.get_running_loop()
         if loop not in self._probes:
             self._probes[loop] = LoopProbe(self.instruments.histogram(EVENT_LOOP_LAG))
@@ -86,7 +86,7 @@ class Export:
             await probe.stop()
 
     def scrape(self) -> Collector:
-        """What a scrape has to render."""
+        """The collector that a scrape renders."""
         registry = self._registry()
         return CollectorRegistry() if registry is None else registry
 

@@ -36,7 +36,7 @@ AnyCollector = TypeVar("AnyCollector", bound=Collector)
 
 
 class Instruments(ABC):
-    """Where series come from. Each is made once; label values that nobody bounds are bounded here.
+    """Makes series, each once, and limits the number of label values.
 
     Args:
         buckets: upper bounds, in seconds, of the duration histograms (task and attempt).

@@ -1,4 +1,4 @@
-"""What is waiting, running and full right now: read from its owners when Prometheus asks."""
+"""Gauges of what waits and runs now, and how full the pools are; read at each scrape."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ class Saturation:
             yield Reading(definition, (observer,), float(total))
 
     def _count(self, seen: Seen, definition: MetricDefinition, observer: str, total: int) -> None:
-        """Add what is new since the last reading: a counter must not fall when its manager goes."""
+        """Add the increase since the last reading: a counter must not fall when its manager is gone."""
         key = (definition, observer)
         new = total - seen.get(key, 0)
         seen[key] = total

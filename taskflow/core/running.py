@@ -53,16 +53,16 @@ async def sliced(items: Iterable[T], size: int = SLICE) -> AsyncIterator[list[T]
 
 
 def cancellations() -> int:
-    """How often the asyncio task that runs now was asked to cancel; 0 outside of tasks."""
+    """How often `cancel` was called on the current asyncio task; 0 outside of tasks."""
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
 
 
 async def cancellable(work: Awaitable[T]) -> T:
-    """Await ``work``; cancelled meanwhile, be cancelled, whatever ``work`` made of that.
+    """Await ``work``; if it is cancelled, raise `asyncio.CancelledError` even if ``work`` swallowed that.
 
-    Before Python 3.12 `asyncio.wait_for`, by which redis-py sends, ends as if nothing had happened if it
-    is cancelled in its last moment: https://github.com/python/cpython/issues/86296
+    Before Python 3.12, `asyncio.wait_for`, which redis-py uses, may swallow a cancellation that comes in
+    its last moment: https://github.com/python/cpython/issues/86296
     """
     before = cancellations()
     try:

@@ -1,4 +1,4 @@
-"""How the backend is doing: every operation is timed, told to the observers, and remembered if it failed."""
+"""Whether the backend works: times every operation, tells the observers, remembers failures."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ T = TypeVar("T")
 logger = logging.getLogger("taskflow")
 
 COMPLAINT_INTERVAL = 60.0
-"""Seconds between two log records about one trouble."""
+"""Seconds between two log records about failures."""
 
 READS: Final = frozenset({"claimable", "unclaimable"})
-"""Operations that write nothing: on a full disk, or a server that only reads, they succeed."""
+"""Operations that only read: they also succeed on a full disk or a read-only server."""
 
 
 class BackendVitals:
     """Watches the operations of one backend.
 
-    What failed counts until the same has worked: something was read, or something was written.
+    After a failed read the backend counts as unavailable until a read succeeds; after a failed write,
+    until a write succeeds.
 
     Args:
-        kind: what backend it is.
-        stream: whose observers are told.
+        kind: `SnapshotBackend.kind` of the backend.
+        stream: receives an event for each operation.
     """
 
     def __init__(self, kind: str, stream: EventStream) -> None:
@@ -50,7 +51,7 @@ class BackendVitals:
         return next(iter(self._errors.values()), None)
 
     async def usable(self) -> None:
-        """Return once it can be used."""
+        """Return once the backend can be used."""
         await self._waiters.wait_for(lambda: self.error is None)
 
     async def measure(self, operation: str, work: Awaitable[T], records: int | None = None) -> T:
@@ -59,7 +60,7 @@ class BackendVitals:
         Args:
             operation: the method of the contract, or ``flush``.
             work: what to await.
-            records: how many records it is about, for ``flush``.
+            records: number of records, for ``flush``.
 
         Raises:
             BackendError: it failed.
@@ -71,7 +72,7 @@ class BackendVitals:
             self._failed(operation, started, records, error)
             raise
         except Exception as error:
-            # Somebody's own backend: what it raises must not end the loops that keep the others going.
+            # A user's own backend may raise anything; that must not end the loops that call it.
             wrapped = BackendUnavailableError(self._kind, f"{type(error).__name__}: {error}")
             self._failed(operation, started, records, wrapped)
             raise wrapped from error
@@ -102,9 +103,9 @@ class BackendVitals:
 
 
 def _has_written(operation: str, result: object) -> bool:
-    """Whether that an operation succeeded proves that the backend can be written to.
+    """Whether the success of an operation proves that the backend can be written to.
 
-    To open it does not; nor does a renewal that found no lease, or a pruning that found nothing old. A
-    flush consists of saves, which tell for themselves.
+    Not for ``open``, for ``renew`` without a lease, or for ``prune`` with nothing to delete: they may have
+    written nothing. Not for ``flush`` either: its saves are measured one by one.
     """
     return operation not in ("open", "flush") and (result is None or bool(result))
