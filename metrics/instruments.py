@@ -42,7 +42,7 @@ class Instruments(ABC):
         buckets: upper bounds, in seconds, of the duration histograms (task and attempt).
 
     Attributes:
-        buckets: the same.
+        buckets: as given.
         names: the values of the label ``task``.
         error_types: the values of the label ``error_type``.
     """
@@ -101,7 +101,7 @@ class MemoryInstruments(Instruments):
 
     def __init__(self, registry: CollectorRegistry, buckets: Sequence[float] = SECONDS_BUCKETS) -> None:
         super().__init__(buckets)
-        # Weakly, because this object is kept for as long as its registry is.
+        # A weak reference, because the registry has this object.
         self._registry = weakref.ref(registry)
 
     def _counter_family(self, definition: MetricDefinition) -> Labelled[Counter]:

@@ -144,9 +144,10 @@ DEFINITIONS = (
 
 
 class Saturation:
-    """A custom collector over any number of managers: their numbers add up, their ages do not.
+    """A custom collector for any number of managers. Their counts are added; of ages, the oldest counts.
 
-    Managers are held weakly: one that is gone takes its gauges with it. Its observers' counters stay.
+    References to managers are weak: the gauges of one that is gone disappear, the counters of its
+    observers stay.
 
     Args:
         names: the values of the label ``task``.
@@ -186,7 +187,7 @@ class Saturation:
         return [metric for family in families.values() for metric in family.collect()]
 
     def read(self) -> list[Reading]:
-        """Every value as it is now."""
+        """All present values."""
         with self._lock:
             sources = list(self._sources)
             return [
@@ -204,7 +205,7 @@ class Saturation:
             key = (self._names.value(record.func_name, exempt=record.registered), record.status)
             counts[key] += 1
             entered[key] = min(entered.get(key, now), record.state_clock)
-        # Zeros too: a series that comes and goes cannot be summed, drawn or compared.
+        # Zeros too: with gaps in a series, sums and graphs would be wrong.
         for key in product(self._names.known(), STATES):
             labels = (key[0], key[1].value)
             yield Reading(TASKS, labels, float(counts[key]))

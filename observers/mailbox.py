@@ -72,12 +72,11 @@ class Mailbox:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._wakeup = asyncio.Event()
-        # An empty context: started inside a request, the worker would otherwise
-        # keep that request's trace for as long as it lives.
+        # An empty context: otherwise a worker that is started during a request would stay in its trace.
         self._worker = self._loop.create_task(self._work(), context=contextvars.Context())
 
     async def _work(self) -> None:
-        while cancellations() == 0:  # a handler may swallow one
+        while cancellations() == 0:  # not `while True`: a handler may swallow the cancellation
             await self._deliver_all()
             self._wakeup.clear()
             self._idle = True
@@ -117,13 +116,13 @@ class Mailbox:
         workers = {task for task in (flushing, self._worker) if task is not None}
         for task in workers:
             task.cancel()
-        # A handler that swallows its cancellation is left to itself after a moment.
+        # A handler that swallows its cancellation is not waited for any longer.
         await asyncio.wait(workers, timeout=UNWIND)
         left = int(self._delivering)
         while self._queue:
             handler, event = self._queue.popleft()
             if handler is None:
-                event.set()  # somebody else's flush
+                event.set()  # a flush of another caller
             else:
                 left += 1
         self._worker = self._loop = None
