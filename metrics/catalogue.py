@@ -15,12 +15,12 @@ Kind = Literal["counter", "gauge", "histogram", "info"]
 Source = Literal["events", "scrape", "timer", "persistence"]
 MultiprocessMode = Literal["livesum", "livemax", "livemostrecent"]
 
-# Up to half an hour: a backlog that outgrows the last bucket can no longer be measured.
+# Up to half an hour: waits beyond the last bucket cannot be measured.
 SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 """Upper bounds, in seconds, for how long tasks run and wait."""
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds, in seconds, for what should take milliseconds: loop lag, backend operations."""
+"""Upper bounds, in seconds, for loop lag and backend operations, which should take milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class MetricDefinition:
         labels: label names, in the order of the values.
         source: who feeds it: ``events`` (the event stream), ``scrape`` (read when scraped),
             ``timer`` (sampled), or ``persistence`` (absent without a backend).
-        question: what one asks it, in words, and ``promql`` the same as a query.
+        question: what the metric answers, in words, and ``promql`` the same as a query.
         buckets: upper bounds of a histogram, without ``+Inf``.
         multiprocess_mode: how the values of several processes become one; for gauges and info.
     """
@@ -51,7 +51,7 @@ class MetricDefinition:
 
     @property
     def unit(self) -> str:
-        """The OpenMetrics unit: the last word of the name, where that is one."""
+        """The OpenMetrics unit: the last word of the name, if it is a unit."""
         return "seconds" if self.name.endswith("_seconds") else ""
 
 

@@ -24,7 +24,7 @@ __all__ = ["metrics_route", "mount_metrics"]
 MetricsRoute = Callable[[Request], Awaitable[Response]]
 
 GZIP_LEVEL = 1
-"""The fastest: a scrape repeats itself so much that it shrinks to a few percent at any level."""
+"""The fastest level: scrapes are so repetitive that every level shrinks them to a few percent."""
 
 
 def mount_metrics(
@@ -73,9 +73,9 @@ def metrics_route(
 class Renderer:
     """Writes scrapes on a thread of its own, one after the other.
 
-    On the event loop it would hold up every request, and in the shared pool it would wait behind them:
-    exactly in the incident that somebody wants to see. The thread starts with the first scrape, sleeps
-    between two, and ends with this object or with the interpreter.
+    On the event loop, a scrape would delay all requests. In asyncio's thread pool it would wait for them,
+    and be late just when the application is overloaded. The thread starts with the first scrape, and ends
+    with this object or with the interpreter.
 
     Args:
         collector: what is scraped.
@@ -105,7 +105,7 @@ class BearerGuard:
     """Compares tokens in constant time.
 
     Args:
-        token: the one that is let in; ``None`` lets nobody in.
+        token: the only token that is accepted; ``None`` refuses all requests.
 
     Raises:
         ConfigurationError: the token is empty, or has spaces at its ends, which no header can have.

@@ -29,19 +29,19 @@ class Export:
     """The metrics of one registry, or of this whole process where processes share a directory.
 
     Args:
-        instruments: where the event-fed series come from.
-        registry: what exports them; held weakly, because this object lives as long as it does.
+        instruments: makes the series that events feed.
+        registry: exports them. The reference is weak, because the registry has this object.
 
     Attributes:
-        instruments: the same.
-        saturation: what is read at scrape time.
+        instruments: as given.
+        saturation: the gauges that are read at each scrape.
     """
 
     def __init__(self, instruments: Instruments, registry: CollectorRegistry) -> None:
         self.instruments = instruments
         self.saturation = Saturation(instruments.names)
         self._registry = weakref.ref(registry)
-        # The observers weakly too: they hold the registry, which holds all of this.
+        # Weak references: observers have the registry, and the registry has this object.
         self._counting: WeakKeyDictionary[SaturationSource, weakref.ref[object]] = WeakKeyDictionary()
         self._probes: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopProbe] = WeakKeyDictionary()
 
@@ -66,7 +66,7 @@ class Export:
         _watching.setdefault(source, self)
 
     def join_loop(self) -> None:
-        """Watch the running event loop, until `leave_loop` was called as often as this."""
+        """Watch the running event loop, until `leave_loop` was called as often as this method."""
         loop = asyncio.get_running_loop()
         if loop not in self._probes:
             self._probes[loop] = LoopProbe(self.instruments.histogram(EVENT_LOOP_LAG))
@@ -74,7 +74,7 @@ class Export:
         self._probes[loop].users += 1
 
     async def leave_loop(self) -> None:
-        """Stop watching the running event loop, if nobody else wants it watched."""
+        """Stop watching the running event loop, unless other callers of `join_loop` still need it."""
         loop = asyncio.get_running_loop()
         probe = self._probes.get(loop)
         if probe is None:
@@ -86,7 +86,7 @@ class Export:
             await probe.stop()
 
     def scrape(self) -> Collector:
-        """What a scrape has to render."""
+        """The collector that a scrape renders."""
         registry = self._registry()
         return CollectorRegistry() if registry is None else registry
 
@@ -111,7 +111,7 @@ class MultiprocessExport(Export):
             self._mirror.stop()
 
     def scrape(self) -> Collector:
-        """The files of all processes: the registry has none of their metrics."""
+        """The collector of the files of all processes; the registry has none of their metrics."""
         return self._scrape
 
 
@@ -122,7 +122,7 @@ _of_process: list[MultiprocessExport] = []
 
 
 def scrape_of(source: SaturationSource) -> Collector:
-    """What a scrape of a manager has to render: the registry of its first `PrometheusObserver`.
+    """The collector that a scrape of a manager renders: the registry of its first `PrometheusObserver`.
 
     Raises:
         ConfigurationError: it has none.
@@ -152,7 +152,7 @@ def _export(registry: CollectorRegistry, buckets: Sequence[float]) -> Export:
     if directory is not None:
         if not Path(directory).is_dir():
             raise ConfigurationError("PROMETHEUS_MULTIPROC_DIR", directory, "must be an existing folder")
-        # One per process: equal series of two registries would overwrite each other in its files.
+        # One per process: the same series of two registries would overwrite each other in the files.
         if not _of_process:
             _of_process.append(MultiprocessExport(FileInstruments(buckets), registry, directory))
         return _of_process[0]

@@ -1,8 +1,7 @@
-"""The text formats: byte for byte as prometheus_client writes them, and several times as fast.
+"""Writes the text formats: the same bytes as prometheus_client, several times as fast.
 
-A scrape is written while the application works in the same interpreter: whatever it costs, requests
-wait for. So our own families, which are the many, are put together from text that they keep; all
-others are left to prometheus_client.
+While a scrape is written, requests in the same interpreter wait. So Taskflow's own families, which are
+most of them, are assembled from cached text. All others are left to prometheus_client.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from taskflow.metrics.text import escape
 
 __all__ = ["encode"]
 
-STRETCH = 0.0002
-"""Seconds of work between two breaths."""
+WORK_SECONDS = 0.0002
+"""Seconds of work between two pauses."""
 
-BREATH = 0.00005
-"""Seconds of sleep that let go of the interpreter lock: the event loop would wait 5 ms for it each time."""
+PAUSE_SECONDS = 0.00005
+"""Seconds of sleep. It frees the interpreter lock, for which the event loop would wait up to 5 ms."""
 
 OPENMETRICS = "application/openmetrics-text"
 END = b"# EOF\n"
@@ -39,12 +38,12 @@ def encode(collector: Collector, accept: str = "") -> tuple[bytes, str]:
     except TypeError:  # what it does with "version=x"
         reference, content_type = generate_latest, CONTENT_TYPE_PLAIN_0_0_4
     openmetrics = content_type.startswith(OPENMETRICS)
-    # The other escapings rewrite names that need no escaping.
+    # The escapings "dots" and "values" also rewrite names that need no escaping.
     plain_names = not content_type.endswith(("=dots", "=values"))
     parts: list[bytes] = []
     for family in collector.collect():
         if isinstance(family, SeriesFamily) and plain_names:
-            parts.append("".join(_breathing(_lines(family, openmetrics))).encode())
+            parts.append("".join(_with_pauses(_lines(family, openmetrics))).encode())
         else:
             parts.append(reference(OneFamily(family)).removesuffix(END))
     return b"".join(parts) + (END if openmetrics else b""), content_type
@@ -80,11 +79,11 @@ def _classic_head(family: SeriesFamily) -> str:
     return f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
 
 
-def _breathing(pieces: Iterable[str]) -> Iterator[str]:
-    """The same pieces, with pauses."""
-    pause = time.perf_counter() + STRETCH
+def _with_pauses(pieces: Iterable[str]) -> Iterator[str]:
+    """The same pieces, with pauses for other threads in between."""
+    pause = time.perf_counter() + WORK_SECONDS
     for piece in pieces:
         yield piece
         if time.perf_counter() > pause:
-            time.sleep(BREATH)
-            pause = time.perf_counter() + STRETCH
+            time.sleep(PAUSE_SECONDS)
+            pause = time.perf_counter() + WORK_SECONDS

@@ -1,9 +1,9 @@
 """Counters, gauges and histograms in this process's memory, made from their definitions.
 
-They are ordinary collectors for any ``prometheus_client`` registry. What they do better than the
-library's own: a histogram is read in one go, so that its sum and its count always agree; a scrape of
-thousands of series stays cheap, because each keeps its labels as text; and they export no ``_created``
-series, which would double every counter and which Prometheus does not need.
+They are ordinary collectors for any ``prometheus_client`` registry, with three differences from the
+library's own: a histogram is read under one lock, so that its sum and its count always agree; each series
+caches its labels as text, so that scrapes of thousands of series are fast; and there are no ``_created``
+series, which Prometheus does not need and which would double the number of series.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Histogram(Protocol):
 
 
 class Series(Protocol):
-    """The samples of one tuple of label values, in both forms that they are wanted in."""
+    """The samples of one tuple of label values, as objects and as text."""
 
     def samples(self, name: str) -> Iterable[Sample]:
         """As prometheus_client passes them on; ``name`` is the definition's."""
@@ -67,10 +67,10 @@ class Series(Protocol):
 
 
 class SeriesFamily(Metric):
-    """A family that can be written without making its samples, which is most of the work of a scrape.
+    """A family that can be written without making `Sample` objects, which would be most of the work.
 
     Args:
-        definition: what it is.
+        definition: the metric.
         series: its children.
     """
 
@@ -175,7 +175,7 @@ class GaugeChild:
     def text(self, name: str, *, exemplars: bool) -> str:
         """The one line, or none."""
         value = self._value
-        # Labels are not kept as text: most gauges are made anew for each scrape.
+        # The text of the labels is not cached: most gauges are made anew for each scrape.
         return "" if value is None else f"{name}{label_text(self._labels)} {float_text(value)}\n"
 
 
@@ -210,7 +210,7 @@ class HistogramChild:
             self._counts[bucket] += 1
             self._sum += amount
             if exemplar is not None:
-                # An `Exemplar` only when it is read: most are replaced before.
+                # The `Exemplar` object is only made when it is read: most are replaced before.
                 self._exemplars[bucket] = (exemplar, amount, time.time())
 
     def samples(self, name: str) -> Iterable[Sample]:

@@ -18,7 +18,7 @@ Metric = TypeVar("Metric", bound=MetricWrapperBase)
 
 
 def multiprocess_directory() -> str | None:
-    """Where the processes of one server leave their metrics; ``None`` if each is on its own.
+    """The directory in which the processes of one server share their metrics; ``None`` if they do not.
 
     The variable is prometheus_client's, which reads it when it is imported: set it before Python starts.
     """
@@ -33,7 +33,7 @@ class Labelled(Protocol[Series]):
 
 
 class FileFamily(Generic[Metric]):
-    """A metric of prometheus_client as a `Labelled`: without labels, it is its own only series."""
+    """A metric of prometheus_client as a `Labelled`. Without labels, the metric itself is the only series."""
 
     def __init__(self, metric: Metric) -> None:
         self._metric = metric

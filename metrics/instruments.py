@@ -12,6 +12,7 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
+from taskflow.core.bounded import BoundedNames
 from taskflow.metrics.catalogue import (
     SECONDS_BUCKETS,
     TASK_ATTEMPT_DURATION,
@@ -27,7 +28,6 @@ from taskflow.metrics.families import (
     HistogramFamily,
 )
 from taskflow.metrics.files import Labelled, file_counter, file_gauge, file_histogram
-from taskflow.metrics.labels import BoundedLabel
 
 __all__ = ["FileInstruments", "Instruments", "MemoryInstruments"]
 
@@ -36,21 +36,21 @@ AnyCollector = TypeVar("AnyCollector", bound=Collector)
 
 
 class Instruments(ABC):
-    """Where series come from. Each is made once; label values that nobody bounds are bounded here.
+    """Makes series, each once, and limits the number of label values.
 
     Args:
         buckets: upper bounds, in seconds, of the duration histograms (task and attempt).
 
     Attributes:
-        buckets: the same.
+        buckets: as given.
         names: the values of the label ``task``.
         error_types: the values of the label ``error_type``.
     """
 
     def __init__(self, buckets: Sequence[float] = SECONDS_BUCKETS) -> None:
         self.buckets = tuple(buckets)
-        self.names = BoundedLabel()
-        self.error_types = BoundedLabel()
+        self.names = BoundedNames()
+        self.error_types = BoundedNames()
         self._counters: dict[str, Labelled[Counter]] = {}
         self._gauges: dict[str, Labelled[Gauge]] = {}
         self._histograms: dict[str, Labelled[Histogram]] = {}
@@ -101,7 +101,7 @@ class MemoryInstruments(Instruments):
 
     def __init__(self, registry: CollectorRegistry, buckets: Sequence[float] = SECONDS_BUCKETS) -> None:
         super().__init__(buckets)
-        # Weakly, because this object is kept for as long as its registry is.
+        # A weak reference, because the registry has this object.
         self._registry = weakref.ref(registry)
 
     def _counter_family(self, definition: MetricDefinition) -> Labelled[Counter]:

@@ -1,4 +1,4 @@
-"""What only the event loop itself can tell: how late it runs, and which limiter its threads have."""
+"""Metrics of the event loop: its lag, and the limiter of its threads."""
 
 from __future__ import annotations
 

@@ -21,11 +21,11 @@ __all__ = ["REFRESH_INTERVAL", "MultiprocessScrape", "SaturationMirror", "forget
 logger = logging.getLogger("taskflow.metrics")
 
 REFRESH_INTERVAL = 1.0
-"""Seconds between two refreshes: how old another process's gauges may be when one is scraped."""
+"""Seconds between two refreshes; the gauges of other processes are up to this old in a scrape."""
 
 
 class SaturationMirror:
-    """Copies a `Saturation` into file-backed series, where a scrape of another process finds them.
+    """Copies a `Saturation` into file-backed series, so that scrapes of other processes see it.
 
     Args:
         saturation: what is read.
@@ -41,7 +41,7 @@ class SaturationMirror:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Refresh every `REFRESH_INTERVAL`, on a thread, because a busy loop is what gauges must show.
+        """Refresh every `REFRESH_INTERVAL`, in a thread, so that it also works while the event loop is busy.
 
         Does nothing if started.
         """
@@ -52,7 +52,7 @@ class SaturationMirror:
         self._thread.start()
 
     def stop(self) -> None:
-        """Refresh a last time, and no more."""
+        """Refresh once more, and stop."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -60,7 +60,7 @@ class SaturationMirror:
         self.refresh()
 
     def refresh(self) -> None:
-        """Write what is read now; what is no longer there becomes 0."""
+        """Write the present values; gauges that no longer exist are set to 0."""
         with self._lock:
             readings = {(r.definition.name, r.labels): r for r in self._saturation.read()}
             for key in self._shown.keys() - readings.keys():
@@ -80,7 +80,7 @@ class SaturationMirror:
         while not self._stop.wait(REFRESH_INTERVAL):
             try:
                 self.refresh()
-            except Exception:  # a full disk, say: the next refresh may find room
+            except Exception:  # a full disk, for example: the next refresh may work
                 logger.exception("the gauges of this process could not be refreshed")
 
 
@@ -121,7 +121,7 @@ def forget_dead_processes(directory: str) -> None:
     names = (_LIVE_GAUGES.fullmatch(path.name) for path in Path(directory).iterdir())
     for pid in {int(name[1]) for name in names if name}:
         if not _exists(pid):
-            # Another process's scrape may have been first.
+            # A scrape of another process may have removed it.
             with contextlib.suppress(FileNotFoundError):
                 mark_process_dead(pid, directory)  # type: ignore[no-untyped-call] # untyped
 

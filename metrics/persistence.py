@@ -1,4 +1,4 @@
-"""How flushes and backend operations go: recorded by whoever does them."""
+"""Metrics of flushes and backend operations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["PersistenceMetrics"]
 class PersistenceMetrics:
     """Recorder for the metrics of persistence. They are exported from its construction on.
 
-    Without a backend nobody makes one, so that no alert fires for a snapshot that nobody asked for.
+    It is only made if there is a backend, so that no alert fires for missing snapshots without one.
 
     Args:
         instruments: where the series come from.

@@ -1,4 +1,4 @@
-"""What is waiting, running and full right now: read from its owners when Prometheus asks."""
+"""Gauges of what waits and runs now, and how full the pools are; read at each scrape."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from anyio import CapacityLimiter
 from prometheus_client import Metric
 
+from taskflow.core.bounded import BoundedNames
 from taskflow.core.models import TaskRecord, TaskStatus
 from taskflow.metrics.catalogue import (
     BUILD_INFO,
@@ -29,7 +30,6 @@ from taskflow.metrics.catalogue import (
     MetricDefinition,
 )
 from taskflow.metrics.families import GaugeFamily, SeriesFamily
-from taskflow.metrics.labels import BoundedLabel
 from taskflow.version import __version__
 
 __all__ = ["Reading", "Saturation", "SaturationSource"]
@@ -144,15 +144,16 @@ DEFINITIONS = (
 
 
 class Saturation:
-    """A custom collector over any number of managers: their numbers add up, their ages do not.
+    """A custom collector for any number of managers. Their counts are added; of ages, the oldest counts.
 
-    Managers are held weakly: one that is gone takes its gauges with it. Its observers' counters stay.
+    References to managers are weak: the gauges of one that is gone disappear, the counters of its
+    observers stay.
 
     Args:
         names: the values of the label ``task``.
     """
 
-    def __init__(self, names: BoundedLabel) -> None:
+    def __init__(self, names: BoundedNames) -> None:
         self._names = names
         self._sources: WeakKeyDictionary[SaturationSource, Seen] = WeakKeyDictionary()
         self._totals: Seen = {}
@@ -186,7 +187,7 @@ class Saturation:
         return [metric for family in families.values() for metric in family.collect()]
 
     def read(self) -> list[Reading]:
-        """Every value as it is now."""
+        """All present values."""
         with self._lock:
             sources = list(self._sources)
             return [
@@ -204,7 +205,7 @@ class Saturation:
             key = (self._names.value(record.func_name, exempt=record.registered), record.status)
             counts[key] += 1
             entered[key] = min(entered.get(key, now), record.state_clock)
-        # Zeros too: a series that comes and goes cannot be summed, drawn or compared.
+        # Zeros too: with gaps in a series, sums and graphs would be wrong.
         for key in product(self._names.known(), STATES):
             labels = (key[0], key[1].value)
             yield Reading(TASKS, labels, float(counts[key]))
@@ -230,7 +231,7 @@ class Saturation:
             yield Reading(definition, (observer,), float(total))
 
     def _count(self, seen: Seen, definition: MetricDefinition, observer: str, total: int) -> None:
-        """Add what is new since the last reading: a counter must not fall when its manager goes."""
+        """Add the increase since the last reading: a counter must not fall when its manager is gone."""
         key = (definition, observer)
         new = total - seen.get(key, 0)
         seen[key] = total

@@ -34,6 +34,6 @@ def float_text(value: float) -> str:
 
 
 def exemplar_text(exemplar: Exemplar) -> str:
-    """What follows a bucket's value in OpenMetrics."""
+    """An exemplar as it follows the value of a bucket in OpenMetrics."""
     moment = "" if exemplar.timestamp is None else f" {exemplar.timestamp}"
     return f" # {label_text(exemplar.labels) or '{}'} {float_text(exemplar.value)}{moment}"

@@ -1,7 +1,7 @@
-"""Readers of the event stream: the contract, the fan-out, and one module per observer.
+"""Observers of the event stream: their base class, the chain that calls them, and one module for each.
 
-`PrometheusObserver` and `OpenTelemetryObserver` are imported when they are first used: who has no use
-for metrics or traces does not wait for their libraries.
+`PrometheusObserver` and `OpenTelemetryObserver` are imported at their first use, so that applications
+without metrics or traces do not load their libraries.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The base class of everything that reads the event stream."""
+"""The base class of observers."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class TaskObserver:
 
     @property
     def dropped(self) -> int:
-        """Events that the observer took and then had to give up; for one with a buffer of its own."""
+        """Events that the observer accepted and lost later; for observers with a buffer of their own."""
         return 0
 
     @property
     def write_errors(self) -> int:
-        """Failed tries to deliver what it took; for one that writes later than it is called."""
+        """Failed tries to deliver events; for observers that write later than they are called."""
         return 0
 
     # Overridable as ``async def`` too: hence the loose return type.
@@ -80,4 +80,4 @@ class TaskObserver:
         """Return when every event received so far has reached its destination."""
 
     async def close(self) -> None:
-        """The manager has stopped: deliver what is buffered and release resources."""
+        """The manager has stopped: deliver what is buffered, and free resources."""

@@ -1,4 +1,4 @@
-"""The fan-out: every event goes to every observer, and none of them can hurt another."""
+"""Passes every event to every observer; an observer that fails does not affect the others."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskflow.core.checks import check_seconds, is_storable
+from taskflow.core.complaints import Complaints
 from taskflow.core.events import RANKS, BackendEvent, LifecycleEvent, LogEvent
 from taskflow.core.exceptions import ConfigurationError
 from taskflow.observers.base import TaskObserver
@@ -23,7 +24,7 @@ __all__ = ["LoggerChain", "ObserverStats"]
 logger = logging.getLogger("taskflow.observers")
 
 COMPLAINT_INTERVAL = 10.0
-"""Seconds between two log records about the same observer: one that fails, fails at every event."""
+"""Seconds between two log records about the same observer, which may fail at every event."""
 
 Deliver = Callable[..., Any]
 
@@ -34,8 +35,8 @@ class ObserverStats:
 
     Attributes:
         observer: its class name, with ``-2``, ``-3``, … for further ones of that class.
-        errors: handler calls that raised, and failed tries to deliver what it took.
-        dropped: events lost because a queue or a buffer was full, or a close ran out of time.
+        errors: handler calls that raised, and failed tries to deliver events.
+        dropped: events that were lost because a queue or buffer was full, or because `close` timed out.
         queue_size: events that wait for its ``async def`` handlers.
     """
 
@@ -46,11 +47,11 @@ class ObserverStats:
 
 
 class LoggerChain(TaskObserver):
-    """Hands every event to every observer; is an observer itself, so that chains nest.
+    """Passes every event to every observer. It is an observer itself, so that chains can be nested.
 
     Args:
         observers: receivers, called in this order.
-        close_timeout: seconds that `close` gives all of them together.
+        close_timeout: seconds for `close`, for all observers together.
 
     Raises:
         ConfigurationError: something in ``observers`` is not a `TaskObserver`.
@@ -71,7 +72,7 @@ class LoggerChain(TaskObserver):
 
     @property
     def dropped(self) -> int:
-        """Events that its observers lost, all together: as much as a chain around it shows of them."""
+        """Events that its observers lost, all together."""
         return sum(stats.dropped for stats in self.stats())
 
     @property
@@ -114,7 +115,7 @@ class LoggerChain(TaskObserver):
                 feed.failed(exc)
 
     def inject(self, event: LifecycleEvent, carrier: dict[str, str]) -> None:
-        """Let every observer put into ``carrier`` what a restart must remember."""
+        """Let every observer put into ``carrier`` what it needs after a restart."""
         for inject, feed in self._inject:
             try:
                 brought: dict[str, str] = {}
@@ -147,14 +148,14 @@ class LoggerChain(TaskObserver):
 
 
 class _Feed:
-    """One observer of a chain: how events reach it, and how that went."""
+    """One observer of a chain, with its mailbox and its counters."""
 
     def __init__(self, observer: TaskObserver, name: str) -> None:
         self.observer = observer
         self.name = name
         self.errors = 0
         self.dropped = 0
-        self._quiet_until = 0.0
+        self._complaints = Complaints(logger, COMPLAINT_INTERVAL)
         self.mailbox: Mailbox | None = None
 
     def stats(self) -> ObserverStats:
@@ -163,7 +164,7 @@ class _Feed:
         return ObserverStats(self.name, errors, self.dropped + self.observer.dropped, waiting)
 
     def deliver(self, method: str) -> Deliver:
-        """The call that hands an event to ``method``: the method itself, or its way through the mailbox."""
+        """A callable that delivers an event to ``method``: the method itself, or through the mailbox."""
         handler: Deliver = getattr(self.observer, method)
         if not inspect.iscoroutinefunction(handler):
             return handler
@@ -172,20 +173,14 @@ class _Feed:
         return functools.partial(self.mailbox.put, handler)
 
     def failed(self, exc: BaseException) -> None:
-        """Count an exception of the observer, and log it unless it has just been said."""
+        """Count an exception of the observer, and log it, but not too often."""
         self.errors += 1
-        self._complain("observer %s raised (%d so far)", self.name, self.errors, exc_info=exc)
+        self._complaints.log("observer %s raised (%d so far)", self.name, self.errors, exc_info=exc)
 
     def drop(self, count: int = 1) -> None:
         """Count events that the observer will not see."""
         self.dropped += count
-        self._complain("observer %s is too slow: %d events dropped so far", self.name, self.dropped)
-
-    def _complain(self, message: str, *args: object, exc_info: BaseException | None = None) -> None:
-        now = time.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + COMPLAINT_INTERVAL
-            logger.error(message, *args, exc_info=exc_info)
+        self._complaints.log("observer %s is too slow: %d events dropped so far", self.name, self.dropped)
 
     async def startup(self) -> None:
         await self._guarded(self.observer.startup())
@@ -201,14 +196,14 @@ class _Feed:
         if self.mailbox is not None:
             left = await self.mailbox.close(max(0.0, deadline - time.monotonic()))
             if left:
-                self._quiet_until = 0.0  # the last word is always said
+                self._complaints.reset()  # the final number is always logged
                 self.drop(left)
         try:
-            # At least a moment, even when the mailbox took all the time: a file must still be flushed.
+            # At least half a second, even if the mailbox used all the time: a file must still be flushed.
             async with asyncio.timeout(max(0.5, deadline - time.monotonic())):
                 await self._guarded(self.observer.close())
         except TimeoutError:
-            logger.error("observer %s did not close in time", self.name)  # noqa: TRY400  # no news in it
+            logger.error("observer %s did not close in time", self.name)  # noqa: TRY400  # the traceback says nothing more
 
     async def _guarded(self, hook: Awaitable[None]) -> None:
         try:
@@ -228,7 +223,7 @@ def _feeds(observers: Iterable[TaskObserver]) -> Iterable[_Feed]:
 
 
 def _checked_carrier(carrier: dict[str, str]) -> dict[str, str]:
-    """A carrier that can be stored: anything else would keep all records from being saved."""
+    """The carrier, if it can be stored: other values would make the saving of all records fail."""
     for key, value in carrier.items():
         if not all(isinstance(text, str) and is_storable(text) for text in (key, value)):
             raise TypeError(f"inject must put text into the carrier, not {key!r}: {type(value).__name__}")
@@ -236,7 +231,7 @@ def _checked_carrier(carrier: dict[str, str]) -> dict[str, str]:
 
 
 def _overridden(feeds: Iterable[_Feed], method: str) -> list[tuple[Deliver, _Feed]]:
-    """The feeds whose observer does something in ``method``: no-ops cost nothing on the hot path."""
+    """The feeds whose observer overrides ``method``; the others need not be called at each event."""
     base = getattr(TaskObserver, method)
     return [
         (feed.deliver(method), feed)

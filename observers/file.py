@@ -90,7 +90,7 @@ class FileLogger(LineLogger):
 
     async def close(self) -> None:
         """Write what is left, and close the file unless another logger still writes it."""
-        if _registry.release(self._writer, self):
+        if _registry.leave(self._writer, self):
             await super().close()
         else:
             await self.flush()
@@ -134,7 +134,7 @@ class FileWriter(LineWriter):
 
 
 class FileRegistry:
-    """The writers of this process by path. A writer whose loggers are gone goes too."""
+    """The writers of this process by path. A writer is dropped with its last logger."""
 
     def __init__(self) -> None:
         self._writers: WeakValueDictionary[str, FileWriter] = WeakValueDictionary()
@@ -158,8 +158,8 @@ class FileRegistry:
             writer.users.add(user)
             return writer
 
-    def release(self, writer: FileWriter, user: FileLogger) -> bool:
-        """Take ``user`` off the writer; whether it was the last one."""
+    def leave(self, writer: FileWriter, user: FileLogger) -> bool:
+        """Remove ``user`` from the writer; returns whether it was the last one."""
         with self._lock:
             writer.users.discard(user)
             return not writer.users
@@ -233,7 +233,7 @@ class WatchedFile(WatchedFileHandler):
     """A sink that opens its path again when there is another file, or none, at it.
 
     The logging handler keeps the file; its `emit`, 14 µs a record, is not used. Lines go to the file
-    descriptor in one `os.write` per batch, so that what could not be written is known to the byte.
+    descriptor in one `os.write` per batch, so that it is known to the byte what was written.
 
     Args:
         path: absolute path; ``{pid}`` is filled in whenever the file is opened.
@@ -302,7 +302,7 @@ class RotatingFile(WatchedFile, RotatingFileHandler):
 
 
 def _count_below(room: int, lines: list[str]) -> int:
-    """How many of the first lines together stay below ``room`` bytes."""
+    """How many lines fit into less than ``room`` bytes."""
     for count, line in enumerate(lines):
         room -= len(line) if line.isascii() else len(line.encode())
         if room <= 0:  # the size itself is too much already, as in RotatingFileHandler
@@ -311,7 +311,7 @@ def _count_below(room: int, lines: list[str]) -> int:
 
 
 def _write_lines(file: int, lines: list[str], count: int) -> None:
-    """Write the first ``count`` lines and remove those that are in the file, whole, from the list."""
+    """Write the first ``count`` lines, and remove from the list those that were written completely."""
     data = "".join(lines[:count]).encode()
     written = 0
     try:
@@ -327,6 +327,6 @@ def _write_lines(file: int, lines: list[str], count: int) -> None:
 
 
 def _cut_off(file: int, torn: int) -> None:
-    """Take the beginning of a line that did not fit on the disk off the end of the file."""
+    """Cut an incomplete line off the end of the file, after the disk was full."""
     if torn:
         os.ftruncate(file, os.fstat(file).st_size - torn)

@@ -17,16 +17,16 @@ UNWIND = 0.5
 """Seconds that handlers get to clean up when they are cancelled."""
 
 HANDLER_ERRORS = (Exception, asyncio.CancelledError, SystemExit)
-"""What a broken handler may raise without hurting anybody else. Not KeyboardInterrupt: that is a person."""
+"""Exceptions of a handler that are caught. Not KeyboardInterrupt, which comes from the user."""
 
 
 class Mailbox:
     """Delivers events to async handlers one by one, in order, without delaying whoever emits them.
 
-    Bound to no event loop until `start`: what is put before waits.
+    It has no event loop before `start`; events that are put earlier wait.
 
     Args:
-        limit: how many events may wait; beyond it the newest is dropped.
+        limit: most events that wait; then the newest is dropped.
         on_error: called with the exception of a handler that raised.
         on_drop: called when an event was dropped.
     """
@@ -57,8 +57,8 @@ class Mailbox:
 
     def _append(self, item: tuple[Handler | None, Any]) -> None:
         self._queue.append(item)
-        # The worker sets _idle before its last look into the queue, so either it
-        # sees this item or this line sees the flag.
+        # The worker sets _idle before it looks into the queue for the last time: either it sees this item,
+        # or this code sees the flag.
         loop = self._loop
         if self._idle and loop is not None:
             self._idle = False
@@ -72,12 +72,11 @@ class Mailbox:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._wakeup = asyncio.Event()
-        # An empty context: started inside a request, the worker would otherwise
-        # keep that request's trace for as long as it lives.
+        # An empty context: otherwise a worker that is started during a request would stay in its trace.
         self._worker = self._loop.create_task(self._work(), context=contextvars.Context())
 
     async def _work(self) -> None:
-        while cancellations() == 0:  # a handler may swallow one
+        while cancellations() == 0:  # not `while True`: a handler may swallow the cancellation
             await self._deliver_all()
             self._wakeup.clear()
             self._idle = True
@@ -117,13 +116,13 @@ class Mailbox:
         workers = {task for task in (flushing, self._worker) if task is not None}
         for task in workers:
             task.cancel()
-        # A handler that swallows its cancellation is left to itself after a moment.
+        # A handler that swallows its cancellation is not waited for any longer.
         await asyncio.wait(workers, timeout=UNWIND)
         left = int(self._delivering)
         while self._queue:
             handler, event = self._queue.popleft()
             if handler is None:
-                event.set()  # somebody else's flush
+                event.set()  # a flush of another caller
             else:
                 left += 1
         self._worker = self._loop = None

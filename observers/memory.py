@@ -1,4 +1,4 @@
-"""`InMemoryLogger`: keeps the events, for tests."""
+"""`InMemoryLogger`: collects events in lists, for tests."""
 
 from __future__ import annotations
 

@@ -61,12 +61,12 @@ class TaskTrace:
 
     Attributes:
         origin: context of the span that enqueued it.
-        again: whether it is back: after a restart, or after its run was given up.
+        again: whether it runs again: after a restart, or after an earlier run was interrupted.
         run, attempt: the open spans.
-        attempts: how many were started, as far as is known here.
-        status: the state it was last seen in.
+        attempts: how many were started in this process.
+        status: the state of the latest event.
         log_events: `task_log` lines on its spans.
-        dropped_logs: lines beyond the cap.
+        dropped_logs: lines beyond ``max_log_events``.
     """
 
     origin: SpanContext | None = None
@@ -133,7 +133,7 @@ class OpenTelemetryObserver(TaskObserver):
         self._live: dict[str, TaskTrace] = {}
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:
-        """Open the ``enqueue`` span, or close the spans of an attempt or a run."""
+        """Start the ``enqueue`` span, or end the spans of an attempt or a run."""
         status = event.status
         if status is RUNNING:
             return  # `bind` has done it
@@ -145,14 +145,14 @@ class OpenTelemetryObserver(TaskObserver):
             self._finished(event)
 
     def bind(self, event: LifecycleEvent) -> None:
-        """Open the spans of the attempt that starts, and make the innermost current.
+        """Start the spans of an attempt, and make the innermost one current.
 
-        Nothing is detached: the context belongs to this attempt alone and ends with it.
+        There is no `detach`: the context belongs to this attempt alone, and ends with it.
         """
         context = get_current()
         task = self._live.get(event.task_id)
         if task is None:
-            task = self._live[event.task_id] = _returned(event)
+            task = self._live[event.task_id] = _running_again(event)
         if task.run is None:
             task.run = self._start_run(event, task, context)
         if event.max_retries:
@@ -161,13 +161,13 @@ class OpenTelemetryObserver(TaskObserver):
         attach(trace.set_span_in_context(task.attempt or task.run, context))
 
     def inject(self, event: LifecycleEvent, carrier: dict[str, str]) -> None:
-        """Remember the ``enqueue`` span as W3C trace context, to link to it after a restart."""
+        """Store the ``enqueue`` span as W3C trace context, to link to it after a restart."""
         task = self._live.get(event.task_id)
         if task is not None and task.origin is not None:
             CARRIER.inject(carrier, trace.set_span_in_context(NonRecordingSpan(task.origin)))
 
     def on_log(self, event: LogEvent) -> None:
-        """Put the line on the task's innermost span and into the log, as configured."""
+        """Add the line to the task's innermost span, and emit a log record, as configured."""
         if self._log_records:
             emit_record(self._logger, event)
         task = self._live.get(event.task_id)
@@ -190,19 +190,19 @@ class OpenTelemetryObserver(TaskObserver):
         """End the spans of tasks that were left unfinished, with the status they had, and flush."""
         while self._live:
             _, task = self._live.popitem()
-            _leave(task)
+            _end_unfinished(task)
         await self.flush()
 
     def _pending(self, event: LifecycleEvent) -> None:
-        # A task that runs again from scratch, here or elsewhere: this run is over.
+        # PENDING again: the task will run again from scratch, here or in another process. This run ends.
         stale = self._live.pop(event.task_id, None)
         if stale is not None:
             stale.status = event.status
-            _leave(stale, event.reason)
+            _end_unfinished(stale, event.reason)
         if event.reason is None and event.trace_context is None:
             task = TaskTrace(self._start_enqueue(event))
         else:
-            task = _returned(event)
+            task = _running_again(event)
             if task.origin is None and stale is not None:
                 task.origin = stale.origin
         self._live[event.task_id] = task
@@ -231,8 +231,8 @@ class OpenTelemetryObserver(TaskObserver):
         )
 
     def _start_moment(self, event: LifecycleEvent, task: TaskTrace) -> Span:
-        """The span, without length, of a task that ended without having run here: never started, or its
-        process died in mid-run. Without it the task would look lost in its trace.
+        """A span without duration for a task that ended but did not run here: it never started, or its
+        process died. Without this span, its end would not be in the trace.
         """
         names = labels(event.func_name, event.code_function)
         attributes = _attributes(event, names.code)
@@ -241,7 +241,7 @@ class OpenTelemetryObserver(TaskObserver):
         return self._tracer.start_span(name, context=parent, attributes=attributes, links=links)
 
     def _relation(self, task: TaskTrace, context: Context) -> tuple[Context, Sequence[Link]]:
-        """The parent context and the links of a run. The rest of the context, such as baggage, stays."""
+        """The parent context and the links of a run. Other parts of the context, such as baggage, stay."""
         origin = task.origin
         if origin is not None and not task.again and self.propagation == "child":
             return trace.set_span_in_context(NonRecordingSpan(origin), context), ()
@@ -257,10 +257,10 @@ class OpenTelemetryObserver(TaskObserver):
             _end_attempt(task, event)
 
     def _finished(self, event: LifecycleEvent) -> None:
-        task = self._live.pop(event.task_id, None) or _returned(event)
+        task = self._live.pop(event.task_id, None) or _running_again(event)
         run = task.run or self._start_moment(event, task)
         if event.status is FAILED:
-            if task.attempt is None:  # otherwise the exception is on that
+            if task.attempt is None:  # otherwise the span of the attempt has the exception
                 _record_exception(run, event)
             _mark_failed(run, event)
         if task.attempt is not None:
@@ -270,25 +270,25 @@ class OpenTelemetryObserver(TaskObserver):
 
 
 def _attributes(event: LifecycleEvent, fixed: Mapping[str, Scalar]) -> Attributes:
-    """What ``enqueue`` and ``run`` say of the task. Tags come first: of too many attributes the SDK
-    drops the oldest.
+    """The attributes of ``enqueue`` and ``run`` spans. Tags come first, because the SDK drops the oldest
+    attributes if there are too many.
     """
     if not event.tags:
         return {**fixed, TASK_ID: event.task_id}
     return {**tag_attributes(event.tags), **fixed, TASK_ID: event.task_id}
 
 
-def _remembered(carrier: Mapping[str, str] | None) -> SpanContext | None:
-    """The span that a carrier speaks of: that which enqueued the task, in another life of the process."""
+def _stored_span(carrier: Mapping[str, str] | None) -> SpanContext | None:
+    """The span in a carrier: the one that enqueued the task, before a restart."""
     if not carrier:
         return None
     found = trace.get_current_span(CARRIER.extract(carrier)).get_span_context()
     return found if found.is_valid else None
 
 
-def _returned(event: LifecycleEvent) -> TaskTrace:
-    """The trace of a task that is back after a restart."""
-    return TaskTrace(_remembered(event.trace_context), again=True)
+def _running_again(event: LifecycleEvent) -> TaskTrace:
+    """The trace of a task that runs again."""
+    return TaskTrace(_stored_span(event.trace_context), again=True)
 
 
 def _end_attempt(task: TaskTrace, event: LifecycleEvent) -> None:
@@ -305,7 +305,7 @@ def _end_attempt(task: TaskTrace, event: LifecycleEvent) -> None:
 
 def _end_run(run: Span, task: TaskTrace, reason: str | None) -> None:
     outcome: Attributes = {TASK_STATUS: str(task.status)}
-    if task.attempts or not task.again:  # of those in another process nothing is known
+    if task.attempts or not task.again:  # attempts in other processes are not known
         outcome[TASK_ATTEMPTS] = task.attempts
     if reason is not None:
         outcome[TASK_REASON] = reason
@@ -315,8 +315,8 @@ def _end_run(run: Span, task: TaskTrace, reason: str | None) -> None:
     run.end()
 
 
-def _leave(task: TaskTrace, reason: str | None = None) -> None:
-    """End the spans of a run that did not come to an end: neither a success nor an error."""
+def _end_unfinished(task: TaskTrace, reason: str | None = None) -> None:
+    """End the spans of a run that was not finished, as neither a success nor an error."""
     if task.attempt is not None:
         task.attempt.set_attribute(TASK_STATUS, task.status.value)
         task.attempt.end()
@@ -330,7 +330,7 @@ def _record_exception(span: Span, event: LifecycleEvent) -> None:
 
 
 def _mark_failed(span: Span, event: LifecycleEvent) -> None:
-    # _OTHER is the convention's word for an error without a type.
+    # _OTHER is the value of the semantic conventions for errors without a type.
     # https://opentelemetry.io/docs/specs/semconv/registry/attributes/error/
     span.set_attribute(ERROR_TYPE, event.error_type or event.reason or "_OTHER")
     span.set_status(StatusCode.ERROR, exception_message(event))

@@ -35,12 +35,12 @@ INT64 = 2**63
 STACKTRACE_LIMIT = 6 * 1024
 MESSAGE_LIMIT = 512
 """Characters. 512 failed spans, the SDK's batch, must fit the 4 MiB of a gRPC receiver, which refuses a
-larger batch with all that is in it. The traceback ends with the message, so that little is lost."""
+larger batch completely. The end of the traceback is kept, which has the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What all spans of one function have in common."""
+    """Names and attributes that all spans of one function share."""
 
     enqueue: str
     run: str
@@ -90,7 +90,7 @@ def _tail(stacktrace: str) -> str:
 
 
 def safe_text(text: str) -> str:
-    """``text`` with lone surrogates escaped: protobuf refuses them, and the whole batch is lost with them."""
+    """``text`` with lone surrogates escaped, because protobuf refuses a whole batch with one of them."""
     if text.isascii():
         return text
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

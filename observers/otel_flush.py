@@ -13,7 +13,7 @@ logger = logging.getLogger("taskflow.observers")
 
 @runtime_checkable
 class Flushable(Protocol):
-    """What SDK providers have and the API's do not."""
+    """A provider of the SDK; those of the API cannot be flushed."""
 
     def force_flush(self, timeout_millis: int = ...) -> bool:
         """Export what is buffered; ``False`` if that did not work out in time."""
@@ -22,7 +22,7 @@ class Flushable(Protocol):
 async def force_flush(provider: object, seconds: float) -> None:
     """Let ``provider`` export what it buffers, for at most ``seconds``; say so if it cannot.
 
-    A provider without ``force_flush`` buffers nothing that could be reached.
+    Does nothing for a provider without ``force_flush``.
     """
     if not isinstance(provider, Flushable):
         return

@@ -1,4 +1,4 @@
-"""Any value as one that JSON can carry, for the ``extra`` of a log line."""
+"""Converts any value to one that JSON can represent, for the ``extra`` of a log line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_DEPTH = 8
 """Containers nested deeper than this become ``…``: so does a value that contains itself."""
 
 MAX_VALUES = 10_000
-"""Values of one line; what comes after them becomes ``…``."""
+"""Most values of one line; further ones become ``…``."""
 
 MAX_TEXT = 1_000
 """Characters of an object's text; a longer one ends in ``…``. Plain strings are never cut."""
@@ -29,8 +29,8 @@ def plain(values: Mapping[Any, Any]) -> dict[str, Any]:
     Mappings are objects, their keys text; lists, tuples and sets are arrays. Dates and times are in
     ISO 8601, a timedelta is in seconds, an enum is its value, bytes are read as UTF-8 (``\xff`` for what
     is not), an exception is ``Type: message``; NaN and the infinities are the texts ``NaN``,
-    ``Infinity`` and ``-Infinity``. Any other object is ``str(value)`` where its class says how that
-    reads, otherwise ``<module.Class>``: no memory addresses.
+    ``Infinity`` and ``-Infinity``. Any other object is ``str(value)`` if its class
+    defines that, otherwise ``<module.Class>``, so that there are no memory addresses.
     """
     return _Copy().mapping(values, MAX_DEPTH)
 
@@ -47,7 +47,7 @@ class _Copy:
             return CUT
         try:
             return self._convert(value, depth)
-        except Exception as error:  # the value's own __str__, items() or __iter__: the line says so
+        except Exception as error:  # raised by __str__, items() or __iter__ of the value: shown in the line
             return f"<{_class(value)}: {_class(error)} when read>"
 
     def _convert(self, value: Any, depth: int) -> Any:

@@ -50,14 +50,14 @@ class StreamSink:
         self._stream = stream
 
     def append(self, lines: list[str]) -> None:
-        """Write and flush the lines; whatever the stream raises comes out."""
+        """Write and flush the lines; exceptions of the stream are passed on."""
         stream = sys.stdout if self._stream is None else self._stream
         stream.write(_encodable("".join(lines), getattr(stream, "encoding", None)))
         stream.flush()
         lines.clear()
 
     def close(self) -> None:
-        """Nothing to release: the stream is not ours."""
+        """Does nothing: the stream belongs to somebody else."""
 
 
 def _encodable(text: str, encoding: str | None) -> str:

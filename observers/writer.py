@@ -1,10 +1,10 @@
-"""From events to lines in a file or stream, off the calling thread.
+"""Writes events as lines to a file or stream, in a thread of its own.
 
     on_log: render ──► LineWriter.put ──► buffer ──► writer thread: join ──► Sink.append
     (calling thread)                      (bounded)  (every INTERVAL while there is something to do)
 
-An observer renders an event and returns. The writer thread starts with the first line, writes in batches,
-and ends by itself when nothing has come for a while, so that a forgotten writer costs nothing.
+An observer formats an event and returns. The writer thread starts with the first line, writes in batches,
+and ends by itself after some seconds without lines.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import atexit
 import logging
 import os
 import threading
-import time
 from collections import deque
 from concurrent.futures import Future
 from typing import Protocol
 from weakref import WeakSet
 
 from taskflow.core.checks import check_bool, check_choice
+from taskflow.core.complaints import Complaints
 from taskflow.core.events import LifecycleEvent, LogEvent, is_at_least
 from taskflow.observers.base import TaskObserver
 from taskflow.observers.formatting import FORMATS, Format
@@ -30,26 +30,26 @@ __all__ = ["BATCH_LINES", "BUFFER_LIMIT", "INTERVAL", "LineLogger", "LineWriter"
 logger = logging.getLogger("taskflow.observers")
 
 INTERVAL = 0.1
-"""Seconds between two batches, so about how far a file is behind; also between tries after an error."""
+"""Seconds between two batches, and between tries after an error: a file is about this far behind."""
 
 BUFFER_LIMIT = 50_000
-"""Lines that may wait for the writer thread; beyond it the newest is dropped and counted."""
+"""Most lines that wait for the writer thread; then the newest is dropped and counted."""
 
 BATCH_LINES = 1_000
 """Lines written at a time.
 
-Each write gives the interpreter's lock away, and a busy event loop keeps it for up to 5 ms
-(`sys.getswitchinterval`): small batches would starve the writer, large ones delay the loop.
+Each write frees the interpreter lock, and a busy event loop then keeps it for up to 5 ms
+(`sys.getswitchinterval`): with small batches the writer is too slow, with large ones the loop is delayed.
 """
 
 QUIET_PASSES = 50
-"""Passes without a line after which the thread ends and the file is closed, until the next line."""
+"""After this many passes without a line the thread ends and the file is closed, until the next line."""
 
 EXIT_SECONDS = 5.0
-"""How long the end of the process waits for a write that hangs."""
+"""Seconds that the end of the process waits for a write that hangs."""
 
 WARNING_SECONDS = 60.0
-"""At most one message on the same trouble in this time."""
+"""Seconds between two log records about the same trouble."""
 
 
 class Sink(Protocol):
@@ -62,7 +62,7 @@ class Sink(Protocol):
         """
 
     def close(self) -> None:
-        """Release the file; a later `append` opens it again."""
+        """Close the file; a later `append` opens it again."""
 
 
 class LineWriter:
@@ -97,7 +97,8 @@ class LineWriter:
         self._pass_lock = threading.Lock()  # held by whoever writes
         self._failing = False
         self._reported = self.dropped
-        self._warned: dict[str, float] = {}
+        self._write_complaints = Complaints(logger, WARNING_SECONDS, logging.WARNING)
+        self._drop_complaints = Complaints(logger, WARNING_SECONDS, logging.WARNING)
 
     # ---- called from any thread ----
 
@@ -107,8 +108,8 @@ class LineWriter:
             self._drop(1)
             return
         self._pending.append(line)
-        # After the append: a thread that is about to end looks at the buffer again
-        # once it has cleared this, so that one of the two sees the line.
+        # After the append: a thread that ends clears `_thread` first and then looks at the buffer again,
+        # so that either that thread or this one sees the line.
         if self._thread is None:
             self._ensure_thread()
 
@@ -116,11 +117,11 @@ class LineWriter:
         """A future that is done once every line put so far was written, or has been tried.
 
         Args:
-            close: also give up what cannot be written, release the sink and end the thread. A line that
-                comes later starts both again.
+            close: also drop lines that cannot be written, close the sink and end the thread. A later line
+                starts both again.
         """
         done: Future[None] = Future()
-        done.set_running_or_notify_cancel()  # a caller that gives up waiting does not cancel the flush
+        done.set_running_or_notify_cancel()  # a caller that stops waiting does not cancel the flush
         with self._lock:
             if self._thread is None and not self._pending and not self._unwritten:
                 done.set_result(None)  # nothing to write, and the sink is closed
@@ -133,11 +134,11 @@ class LineWriter:
         return done
 
     def drain(self) -> None:
-        """Write what is left on this thread: for the end of the process, when no thread can be started."""
+        """Write what is left in the calling thread: at the end of the process no thread can be started."""
         self._pass(timeout=EXIT_SECONDS)
 
-    def forget(self) -> None:
-        """Start anew in a forked child: it has neither the thread nor a right to the parent's lines."""
+    def reset_in_child(self) -> None:
+        """Reset in a forked child: it has no writer thread, and the waiting lines are the parent's."""
         self._reset()
         self._sink.close()
 
@@ -178,7 +179,7 @@ class LineWriter:
         return True
 
     def _pass(self, timeout: float = -1) -> bool:
-        """Write what has been put so far; whether a `close` was asked for."""
+        """Write the lines so far; returns whether a close was requested."""
         if not self._pass_lock.acquire(timeout=timeout):
             return False
         try:
@@ -187,7 +188,7 @@ class LineWriter:
                 closing, self._closing = self._closing, False
             self._write_pending(len(self._pending))
             if closing:
-                self._give_up()
+                self._drop_unwritten()
                 self._close_sink()
             self._report_dropped()
         finally:
@@ -199,7 +200,7 @@ class LineWriter:
     # ---- one pass; under the pass lock ----
 
     def _write_pending(self, count: int) -> None:
-        """Write what could not be written before, then ``count`` lines of the buffer; stop at an error."""
+        """Write earlier unwritten lines, then ``count`` lines of the buffer; stop at an error."""
         while self._write() and count > 0:
             size = min(count, BATCH_LINES)
             self._unwritten += [self._pending.popleft() for _ in range(size)]
@@ -221,9 +222,9 @@ class LineWriter:
     def _write_failed(self, error: Exception) -> None:
         self.write_errors += 1
         self._failing = True
-        self._warn("write", "cannot write to %s, will try again: %r", self.name, error)
+        self._write_complaints.log("cannot write to %s, will try again: %r", self.name, error)
 
-    def _give_up(self) -> None:
+    def _drop_unwritten(self) -> None:
         lost = len(self._unwritten) + len(self._pending) if self._unwritten else 0
         if lost:
             self._unwritten.clear()
@@ -244,16 +245,8 @@ class LineWriter:
 
     def _report_dropped(self) -> None:
         lost = self.dropped - self._reported
-        if lost and self._warn("drop", "%d log lines for %s were lost", lost, self.name):
+        if lost and self._drop_complaints.log("%d log lines for %s were lost", lost, self.name):
             self._reported += lost
-
-    def _warn(self, trouble: str, message: str, *args: object, exc_info: bool = False) -> bool:
-        now = time.monotonic()
-        if now - self._warned.get(trouble, -WARNING_SECONDS) < WARNING_SECONDS:
-            return False
-        self._warned[trouble] = now
-        logger.warning(message, *args, exc_info=exc_info)
-        return True
 
 
 class LineLogger(TaskObserver):
@@ -309,7 +302,7 @@ _writers: WeakSet[LineWriter] = WeakSet()
 
 def _forget_in_child() -> None:
     for writer in list(_writers):
-        writer.forget()
+        writer.reset_in_child()
 
 
 def _drain_at_exit() -> None:

@@ -1,18 +1,17 @@
-"""Arguments at rest: a call's arguments as JSON, and back through the function's own annotations.
+"""Encodes the arguments of a call as JSON, and decodes them by the annotations of the function.
 
-The law is the round trip: what would not come back as the same value of the same type is refused when
-it is encoded, never changed. There is no pickle, so that whoever can write to the database cannot run
-code.
+An argument that would not be decoded to the same value of the same type is refused when it is encoded.
+There is no pickle: whoever can write to the database cannot run code.
 
 The encoded form is one JSON object::
 
     {"version": 1, "positional": 1, "typed": {"when": "2026-01-01T00:00:00Z"}, "plain": {"delay": 5},
      "unset": {}}
 
-``positional`` is how many arguments the caller gave by position. ``typed`` arguments are revived through
-their annotation; ``plain`` ones are JSON's own values that the annotation would have changed (``5``
-for a ``float``). ``unset`` names the fields of pydantic models that were left to their defaults, by the
-model's place in ``typed``, so that ``model_dump(exclude_unset=True)`` answers as before.
+``positional`` is how many arguments the caller gave by position. ``typed`` arguments are decoded by
+their annotation; ``plain`` ones are JSON values that the annotation would change (``5`` for a ``float``).
+``unset`` names the fields of pydantic models that were not set, by the model's place in ``typed``, so that
+``model_dump(exclude_unset=True)`` gives the same result.
 """
 
 from __future__ import annotations
@@ -53,9 +52,9 @@ __all__ = ["ArgumentCodec"]
 VERSION: Final = 1
 
 ALL_ARGUMENTS = "(all)"
-"""Stands for the parameter in an error that concerns the call as a whole."""
+"""Given as the parameter in errors about the whole call."""
 
-# Bytes that are not UTF-8, nan and inf survive.
+# So that bytes that are not UTF-8, nan and inf can be stored.
 CONFIG = ConfigDict(
     ser_json_bytes="base64",
     val_json_bytes="base64",
@@ -68,7 +67,7 @@ TypedT = TypeVar("TypedT")
 PlainT = TypeVar("PlainT")
 
 
-# A dataclass, because pydantic's serializer does not hand the configuration of a TypedDict down.
+# A dataclass, because pydantic does not apply the configuration of a TypedDict to its fields.
 @with_config(CONFIG)
 @dataclass(slots=True)
 class Envelope(Generic[TypedT, PlainT]):
@@ -85,7 +84,7 @@ Arguments: TypeAlias = dict[str, Any]
 
 
 class ArgumentCodec:
-    """Encodes and decodes the arguments of one function. Slow to build, quick to use: keep it.
+    """Encodes and decodes the arguments of one function. It is slow to make and fast to use.
 
     Args:
         func: any callable that `inspect.signature` understands.
@@ -107,11 +106,11 @@ class ArgumentCodec:
         self._adapter = _envelope_adapter(parameters)
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-        """The arguments of one call as JSON, proven to come back as they are.
+        """The arguments of one call as JSON, after a check that they are decoded unchanged.
 
         Raises:
-            TaskArgumentError: the function cannot be called so, or an argument would come back changed
-                or not at all.
+            TaskArgumentError: the function cannot be called with them, or an argument cannot be stored
+                and decoded unchanged.
         """
         values = self._bind(args, kwargs)
         data, defect = self._attempt(len(args), typed=values, plain={})
@@ -156,7 +155,7 @@ class ArgumentCodec:
         by_position = True
         for name, parameter in self._parameters.items():
             if name not in values:
-                by_position = False  # a gap: what follows cannot be told by position any more
+                by_position = False  # after a gap, arguments can only be given by name
             elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
                 args.extend(values[name])
             elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
@@ -171,7 +170,7 @@ class ArgumentCodec:
         self, positional: int, *, typed: Arguments, plain: Arguments
     ) -> tuple[bytes, Difference | Exception | None]:
         """Encode, decode and compare: the bytes, and what is wrong with them."""
-        # Whatever a serializer, a validator or an __eq__ of the user's raises is the answer.
+        # Serializers, validators and __eq__ of the user may raise anything: that is the defect.
         try:
             envelope = Envelope(VERSION, positional, typed, plain, _unset_fields(typed))
             data = self._adapter.dump_json(envelope, by_alias=False, round_trip=True, warnings=False)
@@ -181,7 +180,7 @@ class ArgumentCodec:
             return b"", error
 
     def _load(self, data: bytes) -> Envelope[Arguments, Arguments]:
-        # Field names on both ways: aliases may differ between them.
+        # Field names, not aliases: those for reading and for writing may differ.
         envelope = self._adapter.validate_json(data, by_alias=False, by_name=True)
         if envelope.unset:
             for place, model in _models(envelope.typed):
@@ -189,14 +188,14 @@ class ArgumentCodec:
         return envelope
 
     def _check_none_is_lost(self, data: bytes, values: Arguments) -> None:
-        # extra="forbid" would do the same, but dataclasses inside the arguments inherit it.
+        # Not with extra="forbid": dataclasses inside the arguments would inherit it.
         stored = from_json(data)
         for name in stored["typed"].keys() | stored["plain"].keys():
             if name not in values:
                 self._refuse(name, "the function has no such parameter any more")
 
     def _is_plain(self, name: str, value: Any) -> bool:
-        """Whether an argument must go around its annotation; refuses what neither way can take."""
+        """Whether an argument must be stored without its annotation; refused if that does not work either."""
         _, defect = self._attempt(0, typed={name: value}, plain={})
         if defect is None:
             return False
@@ -219,7 +218,7 @@ class Parameter:
         name, kind: as in `inspect.Parameter`.
         type: its annotation, resolved; for ``*args`` a tuple and for ``**kwargs`` a dict of it. `Any` where
             there is none that pydantic can use.
-        problem: why its annotation cannot be used; ``""`` if it can, or if there is none.
+        problem: why its annotation cannot be used; ``""`` if there is no problem.
     """
 
     def __init__(self, parameter: inspect.Parameter, namespace: dict[str, Any]) -> None:
@@ -238,7 +237,7 @@ class Parameter:
             self.problem = f"its annotation cannot be used: {_first_line(error)}"
 
     def collected(self, annotation: Any) -> Any:
-        """What the function receives in this parameter, if ``annotation`` is what stands beside it."""
+        """The type of what the function receives in this parameter, if its annotation is ``annotation``."""
         if get_origin(annotation) is Unpack:
             return get_args(annotation)[0]
         if self.kind is inspect.Parameter.VAR_POSITIONAL:
@@ -248,7 +247,7 @@ class Parameter:
         return annotation
 
     def advice(self, value: object, defect: Difference | Exception) -> str:
-        """What to change in the function's signature so that the argument survives; may be ``""``."""
+        """What to change in the function's signature so that the argument can be stored; may be ``""``."""
         if isinstance(value, FunctionType):
             return ""
         problem = f" ({self.problem})" if self.problem else ""
@@ -268,7 +267,7 @@ def _signature(func: Callable[..., Any]) -> inspect.Signature:
 
 
 def _namespace(func: Any) -> dict[str, Any]:
-    """The globals in which the annotations of a callable were written."""
+    """The globals that the annotations of a callable refer to."""
     while isinstance(func, partial):
         func = func.func
     if inspect.isclass(func):
@@ -290,7 +289,7 @@ def _arguments_type(types: Mapping[str, Any]) -> Any:
 
 
 def _adds_argument(arguments: Any) -> bool:
-    """Whether an argument that was not given comes back: ``Annotated[int, Field(default=3)]`` does that."""
+    """Whether decoding adds arguments that were not given, as ``Annotated[int, Field(default=3)]`` does."""
     return bool(TypeAdapter(arguments).validate_json(b"{}"))
 
 
@@ -302,7 +301,7 @@ def _envelope_adapter(parameters: list[Parameter]) -> TypeAdapter[Envelope[Any, 
 
 
 def _models(value: object, place: str = "") -> Iterator[tuple[str, BaseModel]]:
-    """Every pydantic model in a value whose place in it has a name: members of a set have none."""
+    """Every pydantic model in a value, with its place; those in sets are left out, having no place."""
     parts: Iterable[tuple[object, object]] = ()
     if isinstance(value, BaseModel):
         yield place, value
@@ -327,7 +326,7 @@ def _unset_fields(arguments: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def _reason(defect: Difference | Exception, value: object) -> str:
-    """What went wrong with an argument, in words. Never shows the value: it may be a secret."""
+    """What is wrong with an argument, in words; without the value, which may be a secret."""
     if isinstance(defect, Difference):
         return f"{_place(defect.path)}would come back {_change(defect)}"
     if isinstance(value, FunctionType):
@@ -379,7 +378,7 @@ def _decode_failure(data: bytes, error: Exception) -> tuple[str, str]:
 def _first_error(error: ValidationError) -> tuple[str, str]:
     """Parameter and message of the first thing that validation found."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    # Keys of a dict may be personal data: only what looks like a name is shown.
+    # Keys of a dict may be personal data: only identifiers and numbers are shown.
     location = [part if part.isidentifier() or part.isdecimal() else "..." for part in map(str, first["loc"])]
     if len(location) < 2 or location[0] not in ("typed", "plain"):
         return ALL_ARGUMENTS, f"{'.'.join(location)}: {first['msg']}"

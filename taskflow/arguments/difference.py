@@ -1,8 +1,8 @@
-"""The first difference between two values: the judge of what survives storage.
+"""Finds the first difference between two values, to check that storage does not change them.
 
-``==`` is no judge: ``1 == True == 1.0``, ``nan != nan``, ``0.0 == -0.0``, a ``fold`` or an exponent is
-ignored, and a class may answer as it likes. Here types are compared first, then contents, down to the
-attributes of each object.
+``==`` is not strict enough: ``1 == True == 1.0``, ``nan != nan``, ``0.0 == -0.0``, it ignores ``fold`` and
+exponents, and classes may define it as they like. Here types are compared first, then contents, down to
+the attributes of each object.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ __all__ = ["SCALARS", "Difference", "difference"]
 
 @dataclass(slots=True)
 class Difference:
-    """Where two values part.
+    """Where two values differ.
 
     Attributes:
-        given, revived: the two values there.
-        path: how to get there from the outermost value: ``("[2]", ".name")``.
+        given, revived: the two values at that place.
+        path: the place, from the outermost value inwards, such as ``("[2]", ".name")``.
     """
 
     given: object
@@ -44,7 +44,7 @@ def difference(given: object, revived: object) -> Difference | None:
     hides its contents (no attributes, not of a type known here) is the same if its ``==`` says ``True``.
 
     Raises:
-        Exception: what the values themselves raise while they are looked at.
+        Exception: whatever methods of the values raise.
     """
     if given is revived:
         return None
@@ -99,13 +99,13 @@ def _set_difference(
 
 
 KEY: Final = object()
-"""Where the key of a dict is; the key itself is where its value is."""
+"""Marks the place of a key of a dict. The place of its value is the key itself."""
 
 
 def _items(value: object) -> Iterator[tuple[object, object]]:
-    """What a container holds, in order, each with where it is."""
+    """The items of a container with their places, in order."""
     if isinstance(value, dict):
-        # Order counts: a function can see it.
+        # The order matters, because a function can see it.
         for key, item in dict.items(value):
             yield KEY, key
             yield key, item
@@ -114,10 +114,10 @@ def _items(value: object) -> Iterator[tuple[object, object]]:
 
 
 def _label(container: object, place: object) -> str:
-    """A place as a path shows it; only made where there is a difference."""
+    """A place as part of a path."""
     if place is KEY:
         return "{key}"
-    # Keys may be personal data, and this ends up in messages: only what looks like a name is shown.
+    # Keys may be personal data, and paths are part of messages: only identifiers are shown.
     if isinstance(container, dict) and not (isinstance(place, str) and place.isidentifier()):
         return "[...]"
     return f"[{place!r}]"
@@ -138,7 +138,7 @@ def _state(value: object) -> dict[str, Any]:
 
 
 def _essential(value: object, state: dict[str, Any]) -> dict[str, Any]:
-    """Attributes without what a ``cached_property`` has remembered, and with a dataclass's defaults."""
+    """The attributes without the values of cached properties, and with the defaults of a dataclass."""
     kind = type(value)
     essential = {
         name: item
@@ -163,7 +163,7 @@ def _clock(value: Any) -> tuple[object, ...]:
 
 
 def _zone(zone: tzinfo | None) -> object:
-    """A fixed offset as its offset, unless it was given a name of its own; any other zone as itself."""
+    """The offset of a zone with a fixed offset and no name of its own; any other zone itself."""
     if isinstance(zone, TzInfo):
         return zone.utcoffset(None)
     if isinstance(zone, timezone):
@@ -172,8 +172,8 @@ def _zone(zone: tzinfo | None) -> object:
     return zone
 
 
-# What makes a value of each type, in a form whose == can be trusted. Methods are called on
-# the class, past overrides. SCALARS hold nothing else that could differ.
+# By type: the content of a value, in a form that == compares correctly. Methods are called on the class,
+# so that overrides in subclasses have no effect. Values of SCALARS have no further content.
 SCALARS: Mapping[type, Callable[[Any], object]] = {
     bool: int.__index__,
     int: int.__index__,
@@ -187,8 +187,8 @@ SCALARS: Mapping[type, Callable[[Any], object]] = {
     datetime: lambda value: (datetime.toordinal(value), *_clock(value)),
     time: _clock,
     timedelta: lambda value: (value.days, value.seconds, value.microseconds),
-    UUID: lambda value: value.int,  # not is_safe, which tells how it was made, not what it is
-    # Paths keep caches in their slots: their text is all there is.
+    UUID: lambda value: value.int,  # not is_safe, which only tells how it was made
+    # Paths have caches in their slots: only their text counts.
     **dict.fromkeys((PurePosixPath, PureWindowsPath, PosixPath, WindowsPath), PurePath.__str__),
 }
 

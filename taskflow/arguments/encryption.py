@@ -1,4 +1,4 @@
-"""Arguments at rest, unreadable: Fernet, from the ``cryptography`` package.
+"""Encryption of stored arguments with Fernet, from the ``cryptography`` package.
 
 Fernet is AES-128-CBC with an HMAC-SHA256: a token that was tampered with is refused, not decrypted.
 Source: https://github.com/fernet/spec/blob/master/Spec.md
@@ -48,12 +48,12 @@ def make_fernet(key: FernetKey) -> Fernet | MultiFernet:
 
 
 def encrypt(fernet: Fernet | MultiFernet, data: bytes) -> bytes:
-    """A token that only the holder of the key can read. The time of encryption is readable in it."""
+    """The encrypted data, a Fernet token. The time of encryption is readable in it without the key."""
     return fernet.encrypt(data)
 
 
 def decrypt(fernet: Fernet | MultiFernet, token: bytes) -> bytes:
-    """What `encrypt` was given.
+    """The inverse of `encrypt`.
 
     Raises:
         DecryptionError: the token was made with a key that is not configured, or it is damaged.

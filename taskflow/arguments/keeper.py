@@ -1,4 +1,4 @@
-"""Keeping the arguments of tasks that may run again, encrypted or not, and giving them back."""
+"""Stores the arguments of tasks that may run again on their records, encrypted or not, and reads them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ArgumentKeeper", "TaskFunction"]
 
 
 class TaskFunction(Protocol):
-    """What is asked of a task function here.
+    """What the keeper needs to know of a task function.
 
     Attributes:
         registered: whether another process can find it by its name.
@@ -30,12 +30,12 @@ class TaskFunction(Protocol):
 
 
 class ArgumentKeeper:
-    """Encodes arguments onto records, and decodes them.
+    """Encodes arguments into records, and decodes them.
 
     Args:
-        fernet: encrypts what is encoded; the record then never holds the plain values.
-        requeue: whether any registered function may run after the next start, not only those with
-            ``persist=True``.
+        fernet: encrypts the arguments; then the record never has them in plain text.
+        requeue: whether tasks of all registered functions may run again after a restart, not only
+            those with ``persist=True``.
     """
 
     def __init__(self, fernet: Fernet | MultiFernet | None = None, *, requeue: bool = False) -> None:
@@ -45,13 +45,13 @@ class ArgumentKeeper:
     def keep(
         self, record: TaskRecord, entry: TaskFunction, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> bool:
-        """Encode the arguments of a task that may ever be revived; those of others stay as they are.
+        """Encode the arguments of a task if another process may run it, or if they are to be encrypted.
 
         Returns:
             Whether it can run again in another process, which finds its function by name.
 
         Raises:
-            TaskArgumentError: they would not come back the same.
+            TaskArgumentError: they cannot be stored and decoded unchanged.
         """
         revivable = entry.registered and (self._requeue or record.durable)
         if self._fernet is not None:
@@ -65,9 +65,9 @@ class ArgumentKeeper:
         """The arguments that a task was enqueued with.
 
         Raises:
-            ArgumentsNotKeptError: nobody has them any more.
-            DecryptionError: they are encrypted, and none of the keys fits.
-            TaskArgumentError: the function takes other arguments by now, or they are damaged.
+            ArgumentsNotKeptError: they were not stored.
+            DecryptionError: none of the keys can decrypt them.
+            TaskArgumentError: the signature of the function has changed, or the stored arguments are damaged.
         """
         if record.encrypted_payload is not None:
             if self._fernet is None:

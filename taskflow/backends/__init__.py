@@ -1,4 +1,4 @@
-"""The backends: each a file, all held to the contract in `taskflow.persistence.backend` by one test suite."""
+"""The backends. One test suite checks all of them against `taskflow.persistence.backend`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["MemoryBackend", "PostgresBackend", "RedisBackend", "SqliteBackend"]
 
 
 def __getattr__(name: str) -> Any:
-    # Their drivers are extras: imported when they are asked for.
+    # Their drivers are optional extras, so they are imported at the first use.
     if name == "PostgresBackend":
         from taskflow.backends.postgres import PostgresBackend
 

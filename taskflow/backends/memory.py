@@ -18,9 +18,9 @@ __all__ = ["MemoryBackend"]
 
 
 class MemoryBackend(SnapshotBackend):
-    """Keeps everything that a database would, for as long as the object lives.
+    """Stores rows in this object, and loses them with it.
 
-    Also the plainest reading of the contract: what the other backends do, without their database.
+    Also the simplest implementation of the contract, to compare the others with.
     """
 
     kind: ClassVar[str] = "memory"
@@ -33,7 +33,7 @@ class MemoryBackend(SnapshotBackend):
         """Nothing is needed."""
 
     async def close(self) -> None:
-        """Everything is kept."""
+        """Nothing to do: the rows stay in the object."""
 
     async def save(self, rows: Sequence[TaskRow]) -> None:
         for row in rows:
@@ -97,8 +97,8 @@ class MemoryBackend(SnapshotBackend):
 
     def _ownerless(self) -> Iterator[TaskRow]:
         now = time.monotonic()
-        lasting = {token for token, until in self._leases.items() if until > now}
-        return (r for r in self._rows.values() if r.status not in TERMINAL and r.owner not in lasting)
+        valid = {token for token, until in self._leases.items() if until > now}
+        return (r for r in self._rows.values() if r.status not in TERMINAL and r.owner not in valid)
 
     async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
         self._leases[token] = time.monotonic() + seconds

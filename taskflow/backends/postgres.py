@@ -1,4 +1,4 @@
-"""Rows in PostgreSQL: each call is one statement, which is a transaction."""
+"""Rows in PostgreSQL: each statement is a transaction of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from taskflow.persistence.backend import APPLIED, LOST, Change, Outcome, Snapsho
 from taskflow.persistence.rows import TaskRow
 
 if TYPE_CHECKING:  # needs the extra
-    from taskflow.backends.postgres_server import Connections
+    from taskflow.backends.postgres_server import ConnectionPool
 
 __all__ = ["PostgresBackend"]
 
@@ -24,23 +24,23 @@ INSTALL = 'needs the "psycopg" package: pip install "fastapi-taskflow[postgres]"
 NAMES: Final = re.compile("[a-z_][a-z0-9_]{0,62}")
 
 START: Final = Cursor(-(2**63), "")
-"""A place before every row."""
+"""A place before all rows."""
 
 
 class PostgresBackend(SnapshotBackend):
-    """Keeps rows in a PostgreSQL database, for one or more instances.
+    """Stores rows in a PostgreSQL database, for one or more instances.
 
-    Commits are as durable as the server makes them: through a crash, unless ``synchronous_commit`` or
-    ``fsync`` is off. Nothing is left in a session, nor prepared in it, so a proxy that pools transactions
-    may stand in between. The encoding of the database must be UTF8.
+    Commits survive a crash, unless the server has ``synchronous_commit`` or ``fsync`` off. No session
+    state and no prepared statements are used, so that a proxy in transaction mode (PgBouncer) works. The
+    encoding of the database must be UTF8.
 
     Args:
         dsn: ``postgresql://[user[:password]@]host[:port]/database``, or anything else that libpq takes.
-        schema: what holds the tables; made if there is none. Instances with the same schema share their
-            rows.
+        schema: schema of the tables, created if it does not exist. Instances with the same schema share
+            their rows.
         max_connections: most connections of this instance.
-        timeout: seconds after which an operation fails, waiting for a connection included; well below
-            ``lease_timeout``, so that one heartbeat without an answer does not cost the lease.
+        timeout: seconds after which an operation fails, including the wait for a connection. It should be
+            well below ``lease_timeout``, so that one lost heartbeat does not cost the lease.
 
     Raises:
         ConfigurationError: an option has a value that it cannot have, or psycopg is not installed.
@@ -58,7 +58,7 @@ class PostgresBackend(SnapshotBackend):
         self._server = PostgresServer(dsn, _check_schema(schema))
         self._max_connections = check_int("max_connections", max_connections, minimum=1)
         self._timeout = check_seconds("timeout", timeout, above=True)
-        self._connections: Connections | None = None
+        self._connections: ConnectionPool | None = None
 
     async def open(self) -> None:
         await self._opened().prepare()
@@ -76,7 +76,7 @@ class PostgresBackend(SnapshotBackend):
 
     async def get(self, task_id: str) -> TaskRow | None:
         if not is_storable(task_id):
-            return None  # it cannot be stored, nor asked for
+            return None  # no stored row can have this id
         found = await self._ask("get", {"task_id": task_id})
         return row_of(found[0]) if found else None
 
@@ -101,7 +101,7 @@ class PostgresBackend(SnapshotBackend):
         return [outcomes[change.row.task_id] for change in changes]
 
     async def _commit(self, changes: Sequence[Change]) -> dict[str, Outcome]:
-        """By id: what became of changes, but for those whose obstacle is gone when it is looked for."""
+        """Outcomes by id. A change is missing if what prevented it has gone meanwhile: it is tried again."""
         written = {task_id for (task_id,) in await self._ask("commit", change_arrays(changes))}
         refused = [change for change in changes if change.row.task_id not in written]
         return dict.fromkeys(written, APPLIED) | (await self._why_not(refused) if refused else {})
@@ -125,7 +125,7 @@ class PostgresBackend(SnapshotBackend):
     async def unclaimable(self, names: Collection[str]) -> Mapping[str, int]:
         return dict(await self._ask_ownerless("unclaimable", names))
 
-    # Leases: expired ones are as good as none
+    # Leases: an expired one counts as none
 
     async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
         await self._ask("acquire", {"token": token, "seconds": seconds, "previous": previous})
@@ -144,22 +144,22 @@ class PostgresBackend(SnapshotBackend):
     async def _ask_ownerless(
         self, name: str, names: Collection[str], parameters: Mapping[str, Any] | None = None
     ) -> Result:
-        """What a statement tells of the unfinished rows whose owner has no lease that lasts."""
+        """The result of a statement about the unfinished rows whose owner has no valid lease."""
         ownerless = sql("ownerless", self._server.schema)
         return await self._ask(name, {"names": list(names), **(parameters or {})}, ownerless=ownerless)
 
-    def _opened(self) -> Connections:
+    def _opened(self) -> ConnectionPool:
         if self._connections is None:
-            from taskflow.backends.postgres_server import Connections
+            from taskflow.backends.postgres_server import ConnectionPool
 
-            self._connections = Connections(self._server, self._max_connections, self._timeout)
+            self._connections = ConnectionPool(self._server, self._max_connections, self._timeout)
         return self._connections
 
 
 def _outcome(
     change: Change, stored: Mapping[str, tuple[str | None, str]], holders: Mapping[str | None, str]
 ) -> Outcome | None:
-    """What became of a change that was not written; ``None`` if nothing stands in its way any more."""
+    """The outcome of a change that was not written; ``None`` if it could be written now."""
     row, now = change.row, stored.get(change.row.task_id)
     if now is not None and now == change.expected:
         return None

@@ -1,4 +1,4 @@
-"""The table of tasks in PostgreSQL: how rows are written, read and asked for."""
+"""The table of tasks in PostgreSQL: how rows are written, read and queried."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["KIND", "Result", "change_arrays", "listing", "row_of", "save_arrays"
 KIND: Final = "postgres"
 
 Result: TypeAlias = list[tuple[Any, ...]]
-"""What a statement gives."""
+"""The rows that a statement returns."""
 
 TYPES: Final = {
     "created": "bigint",
@@ -30,18 +30,18 @@ TYPES: Final = {
     "encrypted": "boolean",
     "payload": "bytea",
 }
-"""Types of the columns that are not text."""
+"""Types of the columns that are not of type text."""
 
 SAVED: Final = tuple(name for name in COLUMNS if name != "held_key")
-"""What saving a row writes."""
+"""The columns that a save writes."""
 
 CHANGED: Final = tuple(name for name in SAVED if name != "task_id" and name not in FIXED)
-"""What changing a row writes; its key it can only give up."""
+"""The columns that a change writes; ``held_key``, which it can only clear, is written apart."""
 
 
 def _arrays(names: Iterable[str]) -> str:
-    # In binary: as text, PostgreSQL would look for quotes in every body. One array for each column makes
-    # one statement of any number of rows.
+    # Binary ("b"), because arrays as text must be parsed for quotes. With one array for each column, one
+    # statement writes any number of rows.
     return ", ".join(f"%({name})b::{TYPES.get(name, 'text')}[]" for name in names)
 
 
@@ -82,7 +82,7 @@ def change_arrays(changes: Sequence[Change]) -> dict[str, list[Any]]:
     """Changes as the parameters of ``commit.sql``."""
     expected = [change.expected or (None, None) for change in changes]
     return _columns([change.row for change in changes], COLUMNS) | {
-        # It can be large, and a change leaves it as it is.
+        # It can be large, and a change never writes it.
         "payload": [None if change.expected else change.row.payload for change in changes],
         "expected_owner": [owner for owner, _ in expected],
         "expected_status": [status and status.value for _, status in expected],
@@ -94,7 +94,7 @@ def _columns(rows: Sequence[TaskRow], names: tuple[str, ...]) -> dict[str, list[
     columns = dict(zip(names, map(list, zip(*values, strict=True)), strict=True))
     columns["status"] = [status.value for status in columns["status"]]
     columns["labels"] = [json.dumps(labels) for labels in columns["labels"]]
-    # An array has numbers of one type.
+    # All numbers of an array have one type.
     columns["duration"] = [None if seconds is None else float(seconds) for seconds in columns["duration"]]
     return columns
 
@@ -116,7 +116,7 @@ def row_of(values: tuple[Any, ...]) -> TaskRow:
     return TaskRow(**row | {"labels": tuple(row["labels"])})
 
 
-# Asked for
+# Queried
 
 
 def listing(query: TaskQuery, schema: str) -> tuple[str, dict[str, Any]]:
@@ -137,7 +137,7 @@ def _page(conditions: list[str], schema: str) -> str:
 
 
 def _statuses(query: TaskQuery) -> list[str]:
-    # The index of functions goes on with the status.
+    # The index of functions has the status as its second column.
     wanted = query.status or (TaskStatus if query.func_name is not None else ())
     return [status.value for status in set(wanted)]
 
@@ -157,6 +157,6 @@ def _conditions(query: TaskQuery) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _upper_bound(query: TaskQuery) -> Cursor | None:
-    """One place for both bounds: the index would be entered at either, not at the lower one."""
+    """The lower of the two upper bounds: given both, the index may be entered at the higher one."""
     until = None if query.until is None else Cursor(microseconds(query.until), "")
     return min((place for place in (query.after, until) if place is not None), default=None)

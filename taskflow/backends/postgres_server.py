@@ -1,4 +1,4 @@
-"""A PostgreSQL server: connections to it, our tables in it, and its errors in our words. Needs psycopg."""
+"""A PostgreSQL server: connections, migrations and the translation of errors. Needs psycopg."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from taskflow.core.exceptions import (
     ConfigurationError,
 )
 
-__all__ = ["Connections", "PostgresServer"]
+__all__ = ["ConnectionPool", "PostgresServer"]
 
 LASTING: Final = (
     errors.DataError,
@@ -32,13 +32,13 @@ LASTING: Final = (
     errors.ProgramLimitExceeded,
     UnicodeEncodeError,
 )
-"""What is wrong with the tables or the values: the same again comes to the same end."""
+"""Errors of the tables or the values: trying again gives the same error."""
 
 MENDABLE: Final = (errors.InsufficientPrivilege,)
-"""The exceptions to that: an operator grants it."""
+"""Exceptions to `LASTING`: an operator can grant the privilege."""
 
 LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
-"""Held to the end of the transaction, by one instance that makes or migrates the tables of a schema."""
+"""Held to the end of the transaction, so that only one instance makes or migrates the tables of a schema."""
 
 DSNS: Final = "must be postgresql://[user[:password]@]host[:port]/database, or keywords: host=... dbname=..."
 
@@ -48,10 +48,10 @@ class PostgresServer:
 
     Args:
         dsn: as libpq takes it; what it leaves out comes from the environment (``PGHOST`` ...).
-        schema: made if there is none.
+        schema: created if it does not exist.
 
     Raises:
-        ConfigurationError: that is no DSN. It may hold a password, and is not part of the error.
+        ConfigurationError: that is no DSN. It is not part of the error, because it may hold a password.
     """
 
     def __init__(self, dsn: str, schema: str) -> None:
@@ -65,21 +65,21 @@ class PostgresServer:
         self.schema = f'"{schema}"'
 
     async def connect(self) -> AsyncConnection:
-        """A connection that leaves no traces in its session: a proxy may give it to others in between."""
+        """A connection that leaves no state in its session, so that a proxy may share it between clients."""
         return await AsyncConnection.connect(
             self._dsn,
             autocommit=True,
-            # A plan made while a table was small would outlive its growth.
+            # Prepared plans stay as they were when the table was small.
             prepare_threshold=None,
             client_encoding="UTF8",
             fallback_application_name="taskflow",
         )
 
     async def prepare(self, connection: AsyncConnection) -> None:
-        """Make or migrate the tables where they are not up to date. Of several instances, one does it.
+        """Make or migrate the tables if they are not up to date. Only one of several instances does it.
 
         Raises:
-            BackendFormatError: there is something else, or of a newer version.
+            BackendFormatError: the schema has other tables, or tables of a newer version.
         """
         if await self._missing(connection):
             async with connection.transaction():
@@ -89,7 +89,7 @@ class PostgresServer:
                     await connection.execute(sql("migrated", self.schema), [number])
 
     def translated(self, error: psycopg.Error | UnicodeEncodeError) -> BackendError:
-        """An error of the driver in the words of the contract."""
+        """The exception of the contract for an error of the driver."""
         told = " ".join(str(error).split()) or type(error).__name__
         lasting = isinstance(error, LASTING) and not isinstance(error, MENDABLE)
         return (self.refused if lasting else self.unavailable)(told)
@@ -103,7 +103,7 @@ class PostgresServer:
         return BackendFormatError(KIND, f"{self._address}: {reason}")
 
     async def _missing(self, connection: AsyncConnection) -> list[tuple[int, str]]:
-        """The migrations that are still to come, by their numbers."""
+        """The migrations that were not applied yet, with their numbers."""
         version = await self._version(connection)
         known = migrations(KIND)
         if version > len(known):
@@ -136,15 +136,15 @@ def _address(given: Mapping[str, str]) -> str:
     return f"{host}:{options['port']}/{options.get('dbname') or options.get('user')}"
 
 
-class Connections:
-    """Connections to a server, for the calls on one event loop. They are made when they are needed.
+class ConnectionPool:
+    """A pool of connections to a server, for one event loop. They are made when they are needed.
 
-    psycopg's own pool lets its callers wait until their time is up while there is no server, and then
-    cannot tell why.
+    Not psycopg's own pool: without a server, its callers wait for the whole timeout, and its error does
+    not tell the cause.
 
     Args:
-        size: most connections at once; further calls wait for their turn.
-        timeout: seconds for a call, all its waiting included.
+        size: most connections; further calls wait for a free one.
+        timeout: seconds for a call, including the wait for a connection.
     """
 
     def __init__(self, server: PostgresServer, size: int, timeout: float) -> None:
@@ -157,10 +157,10 @@ class Connections:
         self._closed = False
 
     async def prepare(self) -> None:
-        """Connect, and see to the tables. Does nothing if that was done.
+        """Connect, and make or migrate the tables. Does nothing if that was done.
 
         Raises:
-            BackendError: as `PostgresServer.translated` tells; also below.
+            BackendError: see `PostgresServer.translated`; the same for `ask`.
         """
         async with self._limited(), self._preparing:
             if not self._prepared:
@@ -169,7 +169,7 @@ class Connections:
                 self._prepared = True
 
     async def ask(self, text: str, parameters: Mapping[str, Any] | None = None) -> Result:
-        """The rows that a statement gives, if it gives any; it is a transaction of its own."""
+        """Run a statement in a transaction of its own; returns its rows, if any."""
         if not self._prepared:
             await self.prepare()
         async with self._limited(), self._connection() as connection:
@@ -177,7 +177,7 @@ class Connections:
             return await cursor.fetchall() if cursor.description else []
 
     async def close(self) -> None:
-        """Close the connections; one that is in use is closed when it is not."""
+        """Close the connections; those in use are closed after their use."""
         self._closed = True
         await self._close_idle()
 
@@ -187,14 +187,14 @@ class Connections:
             async with asyncio.timeout(self._timeout):
                 yield
         except TimeoutError as error:
-            await self._close_idle()  # they lead to the same silence
+            await self._close_idle()  # idle connections to the same server would not be answered either
             raise self._server.unavailable(f"no answer within {self._timeout:g} s") from error
         except (psycopg.Error, UnicodeEncodeError) as error:
             raise self._server.translated(error) from error
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
-        """A connection that is not used again if its use fails: nobody knows what is left of it."""
+        """Borrow a connection. It is closed if its use fails: its state is unknown then."""
         async with self._turns:
             connection = await self._living() or await self._server.connect()
             try:
@@ -207,7 +207,7 @@ class Connections:
                 await self._close_idle()
 
     async def _living(self) -> AsyncConnection | None:
-        """An idle connection that the server has not closed meanwhile, as a restart does."""
+        """An idle connection that the server has not closed meanwhile, for example by a restart."""
         while self._idle:
             connection = self._idle.pop()
             if not _has_news(connection):
@@ -221,7 +221,7 @@ class Connections:
 
 
 def _has_news(connection: AsyncConnection) -> bool:
-    """Whether something has come on a connection on which nothing was asked: that is its end."""
+    """Whether there is unread data on an idle connection: then the server has closed it."""
     with selectors.DefaultSelector() as selector:
         selector.register(connection.fileno(), selectors.EVENT_READ)
         return bool(selector.select(0))

@@ -1,4 +1,4 @@
-"""Rows in Redis: each is a hash, sorted sets list them, and Lua scripts change them."""
+"""Rows in Redis: a hash for each row, sorted sets as indexes, and Lua scripts for all changes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from taskflow.core.checks import check_seconds, check_storable, check_text, is_u
 from taskflow.core.exceptions import BackendFormatError, ConfigurationError
 from taskflow.core.models import TERMINAL, TaskStatus
 from taskflow.core.query import Cursor, TaskQuery, microseconds
+from taskflow.core.running import CODEC_SLICE
 from taskflow.persistence.backend import APPLIED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
 from taskflow.persistence.rows import TaskRow
 
@@ -27,14 +28,11 @@ __all__ = ["RedisBackend"]
 LAYOUT: Final = 1
 """Number of the layout that ``lua/rows.lua`` describes."""
 
-PART = 250
-"""Rows that are read at once: about two milliseconds of the event loop."""
-
 LOOKS = 1_000
-"""Rows that one call of a script looks at: Redis does nothing else meanwhile, for some milliseconds."""
+"""Most rows that one call of a script reads: Redis does nothing else meanwhile, for some milliseconds."""
 
 DELETIONS = 250
-"""Rows that one call of a script deletes, for the same reason."""
+"""Most rows that one call of a script deletes, for the same reason."""
 
 INSTALL = 'needs the "redis" package: pip install "fastapi-taskflow[redis]"'
 HASH_TAG = 'must have a hash tag, "{name}": all keys then lie in one slot of a cluster'
@@ -43,18 +41,18 @@ logger = logging.getLogger("taskflow")
 
 
 class RedisBackend(SnapshotBackend):
-    """Keeps rows in a Redis, for one or more instances.
+    """Stores rows in a Redis, for one or more instances.
 
-    It keeps them as well as the server is told to: with ``appendonly yes`` through a crash, but for up to
-    two seconds, which are those of a busy disk or of a machine that crashed as well; with ``appendfsync
-    always`` entirely. The server must not evict keys. `open` warns of what it finds otherwise.
+    How durable they are depends on the server. With ``appendonly yes``, a crash of Redis, of its machine or
+    a busy disk may lose the last two seconds; with ``appendfsync always``, nothing is lost. The server
+    must not evict keys. `open` logs a warning if the server is configured otherwise.
 
-    In a cluster the URL must be that of the node that has the slot of the prefix.
+    In a cluster, the URL must name the node that has the slot of the prefix.
 
     Args:
         url: ``redis://[user:password@]host[:port][/database]``, ``rediss://`` for TLS, or ``unix://path``.
-        prefix: what the names of all its keys begin with; instances with the same prefix share their rows.
-        timeout: seconds that the server may take for one step: to connect, to take a request, to answer.
+        prefix: beginning of the names of all its keys; instances with the same prefix share their rows.
+        timeout: seconds for each step: to connect, to send a request, to receive an answer.
 
     Raises:
         ConfigurationError: an option has a value that it cannot have, or redis-py is not installed.
@@ -90,7 +88,7 @@ class RedisBackend(SnapshotBackend):
             raise
         if self._connection is None:
             self._connection = connection
-        else:  # somebody else was faster
+        else:  # another call was faster
             await connection.close()
         return self._connection
 
@@ -118,7 +116,7 @@ class RedisBackend(SnapshotBackend):
 
     async def get(self, task_id: str) -> TaskRow | None:
         if not is_utf8(task_id):
-            return None  # it cannot be stored, nor asked for
+            return None  # no stored row can have this id
         found = read_rows(await self._call("get", task_id))
         return found[0] if found else None
 
@@ -127,7 +125,7 @@ class RedisBackend(SnapshotBackend):
         return heapq.nlargest(query.limit, chain.from_iterable(parts), key=lambda row: row.cursor)
 
     async def _listings(self, query: TaskQuery) -> list[str]:
-        """The sorted sets that together have every row asked for: the shortest there are."""
+        """The smallest sorted sets that together have every matching row."""
         choices = [["all"]]
         if query.func_name is not None:
             choices.append([f"name:{query.func_name}"])
@@ -140,13 +138,13 @@ class RedisBackend(SnapshotBackend):
         return named if size < sum(sizes) else states
 
     async def _listed(self, name: str, query: TaskQuery) -> list[TaskRow]:
-        """The first rows of a sorted set that are asked for."""
+        """The first rows of a sorted set that match."""
         place: Sequence[Any] = _beginning(query)
         since = "-inf" if query.since is None else microseconds(query.since)
         filters = as_json(_filters(query))
         found: list[TaskRow] = []
         while place and len(found) < query.limit:
-            wanted = min(PART, query.limit - len(found))
+            wanted = min(CODEC_SLICE, query.limit - len(found))
             part, *place = await self._call("find", name, *place, since, wanted, LOOKS, filters)
             found += read_rows(part)
         return found
@@ -210,7 +208,7 @@ def _check_prefix(prefix: str) -> str:
 
 
 def _warnings(info: dict[str, Any]) -> Iterator[str]:
-    """What an operator should know of a server, by what it tells: not all let it be asked."""
+    """Warnings about the configuration of a server, from its INFO, which some servers refuse."""
     if "aof_enabled" not in info:
         yield "does not tell whether it runs with appendonly: without, it forgets tasks when it crashes"
     elif not info["aof_enabled"]:
@@ -227,7 +225,7 @@ def _plain(change: Change) -> tuple[Any, ...]:
 
 
 def _beginning(query: TaskQuery) -> tuple[float, str]:
-    """The place that a listing from high to low goes on after."""
+    """The place after which a descending listing begins."""
     places = [] if query.after is None else [query.after]
     if query.until is not None:
         places.append(Cursor(microseconds(query.until), ""))
@@ -236,7 +234,7 @@ def _beginning(query: TaskQuery) -> tuple[float, str]:
 
 
 def _filters(query: TaskQuery) -> dict[str, Any]:
-    """What a row of a listing is asked for; the rest is a matter of places."""
+    """The filters that are applied to each row. Times and cursors only decide where the listing begins."""
     q = None if query.q is None else query.q.lower()
     filters = {"status": list(query.status), "func_name": query.func_name, "tag": query.tag, "q": q}
     return {name: value for name, value in filters.items() if value}

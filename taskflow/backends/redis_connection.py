@@ -1,4 +1,4 @@
-"""A Redis, its scripts, and its errors in our words. Needs redis-py."""
+"""A Redis: connections, scripts and the translation of errors. Needs redis-py."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from taskflow.core.exceptions import BackendFormatError, BackendUnavailableError
 __all__ = ["RedisAddress", "RedisConnection"]
 
 CONNECTIONS = 8
-"""Calls that are under way at once; more wait for their turn."""
+"""Most connections; further calls wait for a free one."""
 
 SHARED = ("rows", "order", "leases")
-"""Lua files that every script begins with: Redis has no modules."""
+"""Lua files that are put before every script, because Redis has no modules."""
 
 SCRIPTS = files("taskflow.backends") / "lua"
 
@@ -41,7 +41,7 @@ class RedisAddress:
         timeout: seconds for each of connecting, waiting for a free connection, sending and receiving.
 
     Raises:
-        ConfigurationError: it is no such URL. The URL, which may hold a password, is not part of the error.
+        ConfigurationError: it is no such URL. It is not part of the error, because it may hold a password.
     """
 
     def __init__(self, url: str, timeout: float) -> None:
@@ -51,8 +51,8 @@ class RedisAddress:
             "socket_timeout": timeout,
             "socket_connect_timeout": timeout,
             "protocol": 2,
-            # A connection that the server has dropped meanwhile costs one more attempt, and no wait:
-            # whoever calls waits as long as it thinks right.
+            # If the server has closed an idle connection, one more attempt follows, at once. Longer
+            # pauses are the business of the caller.
             "retry": Retry(NoBackoff(), 1, (RedisConnectionError,)),
             "retry_on_error": [RedisConnectionError],
         }
@@ -69,7 +69,7 @@ class RedisAddress:
         return f"{self._options.get('host', 'localhost')}:{self._options.get('port', 6379)}"
 
     def connect(self, prefix: str) -> RedisConnection:
-        """Something that connects when it is used."""
+        """A client, which connects at its first use."""
         return RedisConnection(Redis.from_pool(self._pool()), str(self), prefix)
 
     def _pool(self) -> BlockingConnectionPool:
@@ -79,8 +79,8 @@ class RedisAddress:
 class RedisConnection:
     """Runs the scripts of ``lua/`` on a Redis.
 
-    Every method but `close` raises `BackendUnavailableError` and `BackendFormatError` as those of a
-    backend do.
+    Every method but `close` raises `BackendUnavailableError` and `BackendFormatError`, as in
+    `SnapshotBackend`.
     """
 
     def __init__(self, client: Redis, address: str, prefix: str) -> None:
@@ -98,7 +98,7 @@ class RedisConnection:
             return await script(keys=[self._prefix], args=args)
 
     async def info(self) -> dict[str, Any]:
-        """What the server tells about itself; nothing if it refuses."""
+        """The answer to INFO; empty if the server refuses it."""
         with self._failures():
             try:
                 return dict(await self._client.info())
@@ -119,16 +119,16 @@ class RedisConnection:
 
 @cache
 def source(name: str) -> str:
-    """The text of a script, with what it needs before it."""
+    """The text of a script, with its constants and the shared files before it."""
     constants = [f"local {field.upper()} = {number}" for number, field in enumerate(PLACE, 1)]
     others = f"local others = {{{str(OTHERS)[1:-1]}}}"
     texts = [(SCRIPTS / f"{part}.lua").read_text(encoding="utf-8") for part in (*SHARED, name)]
     return "\n".join([*constants, others, *texts])
 
 
-# As the server tells it of a script, from version 7 on and before.
+# The errors of scripts in Redis 7 and newer, and in older versions.
 FOREIGN: Final = re.compile(r"(^|: )(WRONGTYPE |user_script:|(hash )?value is not )")
-"""What a script cannot work with: a key of another type, or a value that makes no sense."""
+"""Errors that mean foreign data: a key of another type, or a value that cannot be read."""
 
 
 def _told(error: Exception, address: str) -> BackendFormatError | BackendUnavailableError:

@@ -1,7 +1,7 @@
-"""Rows as the text that Redis keeps and that its scripts take and give.
+"""Converts rows to the text that Redis stores, and back.
 
-A row travels as JSON, in UTF-8. The payload, which may be any bytes, goes as text that stands for them
-(``surrogateescape``, PEP 383): the scripts pass bytes on as they are.
+Rows go to and from the scripts as JSON in UTF-8. The payload may be any bytes; those that are not UTF-8
+are written with ``surrogateescape`` (PEP 383), and the scripts pass them on unchanged.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ __all__ = ["CHANGED", "KIND", "OTHERS", "PLACE", "as_insert", "as_json", "as_upd
 KIND: Final = "redis"
 
 PLACE: Final = ("func_name", "status", "created", "ended", "duration", "owner", "durable", "held_key")
-"""What the scripts go by: where a row is listed, and who may change it."""
+"""Fields that the scripts read: they decide where a row is listed and who may change it."""
 
 OTHERS: Final = tuple(field.name for field in fields(TaskRow) if field.name not in ("task_id", *PLACE))
-"""What they only keep."""
+"""Fields that the scripts only store."""
 
 CHANGED: Final = tuple(name for name in OTHERS if name not in FIXED)
-"""What of that a change of a row that exists writes."""
+"""Those of `OTHERS` that a change of an existing row writes."""
 
 BYTES = ("utf-8", "surrogateescape")
 
@@ -42,7 +42,7 @@ def _flag(value: bool) -> Value:
 
 
 def _labels(values: tuple[str, ...]) -> Value:
-    # No label holds a NUL: with one on either side, each can be found in the text.
+    # Labels have no NUL. With a NUL before and after each label, a script can find it in the text.
     return "\0".join(("", *values, "")) if values else False
 
 
@@ -68,10 +68,10 @@ CONVERSIONS: Final[dict[str, tuple[Callable[[Any], Value], Callable[[str], Any]]
     "encrypted": (_flag, bool),
     "payload": (_text, _payload),
 }
-"""How to write and to read what is not text."""
+"""How to write and read fields that are not text."""
 
 EMPTY: Final[dict[str, Any]] = {"durable": False, "labels": (), "encrypted": False}
-"""What ``False`` stands for; otherwise ``None``."""
+"""The value that a stored ``False`` means, by field; ``None`` for all others."""
 
 AS_IT_IS: Final = (None, str)
 
@@ -79,7 +79,7 @@ READ = [(name, CONVERSIONS.get(name, AS_IT_IS)[1], EMPTY.get(name)) for name in 
 
 
 class _Fields:
-    """Some fields of rows as text, in order; ``False`` for what is ``None`` or empty."""
+    """Converts some fields of a row to text, in order; ``None`` and empty values to ``False``."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self._get = attrgetter(*names)
@@ -94,28 +94,28 @@ _place, _others, _changed = _Fields(PLACE), _Fields(OTHERS), _Fields(CHANGED)
 
 
 def as_insert(row: TaskRow) -> tuple[str, list[Value], dict[str, Value]]:
-    """A whole row as the scripts take it: its id, its place, and the others by name."""
+    """A whole row as an argument of the scripts: id, the fields of `PLACE`, the others by name."""
     return row.task_id, _place(row), dict(zip(OTHERS, _others(row), strict=True))
 
 
 def as_update(row: TaskRow) -> tuple[str, list[Value], dict[str, Value]]:
-    """A row in the same way, with what may change of it."""
+    """The same without the fields that never change."""
     return row.task_id, _place(row), dict(zip(CHANGED, _changed(row), strict=True))
 
 
 def as_json(value: Any) -> bytes:
-    """What a script decodes."""
+    """A value as JSON, for a script."""
     try:
         return to_json(value)
-    except PydanticSerializationError:  # a payload that is not UTF-8; for all others this is faster
+    except PydanticSerializationError:  # a payload that is not UTF-8; to_json is faster for all others
         return json.dumps(value, ensure_ascii=False).encode(*BYTES)
 
 
 def read_rows(text: bytes) -> list[TaskRow]:
-    """The rows that a script gave.
+    """The rows in the answer of a script.
 
     Raises:
-        BackendFormatError: a row has a value that none of ours has.
+        BackendFormatError: a row has a value that Taskflow does not write.
     """
     try:
         found = json.loads(text.decode(*BYTES))

@@ -1,4 +1,4 @@
-"""Rows in an SQLite file: for one or more processes of one host."""
+"""Rows in an SQLite file, for one or more processes of one host."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 
-from taskflow.backends.sqlite_file import KIND, Connections, SqliteFile, check_path, transaction
+from taskflow.backends.sqlite_file import KIND, ConnectionThreads, SqliteFile, check_path, transaction
 from taskflow.backends.sqlite_rows import (
     INSERT,
     NAMED,
@@ -34,26 +34,26 @@ __all__ = ["SqliteBackend"]
 T = TypeVar("T")
 
 READERS: Final = 3
-"""Threads that read: a search through all of the history must not hold up the first page."""
+"""Threads that read: a slow search of the whole history must not delay other queries."""
 
 PRUNED_AT_ONCE: Final = 1_000
-"""Rows that one transaction deletes: the tasks that wait for a commit wait for it."""
+"""Most rows that one transaction deletes: commits of tasks wait for it."""
 
 OWNERS_AT_ONCE: Final = 200
-"""Owners whose rows one statement merges. SQLite takes 500 parts of a statement."""
+"""Most owners in one statement. SQLite allows 500 parts of a UNION."""
 
 START = Cursor(-(2**63), "")
-"""A place before every row."""
+"""A place before all rows."""
 
 
 class SqliteBackend(SnapshotBackend):
-    """Keeps rows in a file, which several processes of one host may share.
+    """Stores rows in a file, which several processes of one host may share.
 
-    Commits are durable (``synchronous=FULL``), in a write-ahead log: readers and the writer do not wait
-    for each other. The file must be on a local disk: the log needs memory that the processes share.
+    Commits are durable (``synchronous=FULL``). The file is in WAL mode: readers and the writer do not wait
+    for each other. It must be on a local disk, because WAL mode needs memory that the processes share.
 
     Args:
-        path: the file; made if there is none.
+        path: the file; created if it does not exist.
         busy_timeout: seconds that a write waits for those of other processes.
 
     Raises:
@@ -64,11 +64,11 @@ class SqliteBackend(SnapshotBackend):
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0) -> None:
         file = SqliteFile(check_path(path), check_seconds("busy_timeout", busy_timeout))
-        self._writer = Connections(file, threads=1)
-        self._readers = Connections(file, threads=READERS)
+        self._writer = ConnectionThreads(file, threads=1)
+        self._readers = ConnectionThreads(file, threads=READERS)
 
     async def open(self) -> None:
-        await self._writer.run(lambda connection: None)  # connecting is what makes and checks the file
+        await self._writer.run(lambda connection: None)  # connecting makes, migrates and checks the file
 
     async def close(self) -> None:
         await self._readers.close()
@@ -122,10 +122,10 @@ class SqliteBackend(SnapshotBackend):
         return await self._read(statement(KIND, "unclaimable"), parameters, dict)
 
     async def _ownerless(self) -> list[str]:
-        """Owners of unfinished rows that have no lease that lasts."""
+        """Owners of unfinished rows that have no valid lease."""
         return await self._read(statement(KIND, "ownerless"), {"now": time.time()}, _first_column)
 
-    # Leases: expired ones are as good as none
+    # Leases: an expired one counts as none
 
     async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
         await self._write(partial(_acquire, token, seconds, previous))
@@ -147,11 +147,11 @@ class SqliteBackend(SnapshotBackend):
         return await self._writer.run(partial(transaction, work=work))
 
     async def _execute(self, text: str, parameters: Mapping[str, Any]) -> int:
-        """How many rows a statement changed."""
+        """Run a statement; returns how many rows it changed."""
         return await self._write(lambda connection: connection.execute(text, parameters).rowcount)
 
 
-# What is read
+# Reading
 
 
 def _rows(result: sqlite3.Cursor) -> list[TaskRow]:
@@ -173,7 +173,7 @@ def _place(row: TaskRow) -> Cursor:
 def _claims(
     owners: Sequence[str], names: Collection[str], limit: int, after: Cursor
 ) -> tuple[str, dict[str, Any]]:
-    """The statement that merges the rows of these owners, and its parameters; as `listing` does."""
+    """The statement for the claimable rows of these owners, and its parameters."""
     parts = (statement(KIND, "claimable", columns=NAMED, owner=f":owner_{n}") for n in range(len(owners)))
     parameters: dict[str, Any] = {f"owner_{n}": owner for n, owner in enumerate(owners)}
     parameters |= {"names": json.dumps(list(names)), "limit": limit}
@@ -181,7 +181,7 @@ def _claims(
     return f"{' UNION ALL '.join(parts)} ORDER BY created, task_id LIMIT :limit", parameters
 
 
-# What is written, within a transaction
+# Writing, within a transaction
 
 
 def _save(rows: Sequence[TaskRow], connection: sqlite3.Connection) -> None:

@@ -1,4 +1,4 @@
-"""An SQLite file that is Taskflow's: connections to it, its format, and what its errors mean."""
+"""An SQLite file of Taskflow: connections, migrations and the translation of errors."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from taskflow.core.exceptions import (
     ConfigurationError,
 )
 
-__all__ = ["APPLICATION_ID", "KIND", "Connections", "SqliteFile", "check_path", "transaction"]
+__all__ = ["APPLICATION_ID", "KIND", "ConnectionThreads", "SqliteFile", "check_path", "transaction"]
 
 T = TypeVar("T")
 
 Identity: TypeAlias = tuple[int, int] | None
-"""Device and inode of a file, as long as there is one."""
+"""Device and inode of a file; ``None`` if there is none."""
 
 KIND: Final = "sqlite"
 
 APPLICATION_ID: Final = 0x54464C57
-"""``TFLW``, in the header of each file that is ours. https://www.sqlite.org/pragma.html#pragma_application_id"""
+"""``TFLW``, in the header of every file that Taskflow made. https://www.sqlite.org/pragma.html#pragma_application_id"""
 
 SETTINGS = (
     "PRAGMA synchronous = FULL",
-    "PRAGMA fullfsync = ON",  # macOS: its fsync leaves data in the cache of the drive; nothing elsewhere
-    "PRAGMA cache_size = -16000",  # KiB; the pages of an index over random ids are touched at random
-    "PRAGMA wal_autocheckpoint = 4000",  # pages: 16 MB, so that a busy page goes into the file less often
-    "PRAGMA journal_size_limit = 67108864",  # bytes that the log keeps after a large transaction
+    "PRAGMA fullfsync = ON",  # only for macOS, whose fsync leaves data in the cache of the drive
+    "PRAGMA cache_size = -16000",  # KiB; an index of random ids needs random pages
+    "PRAGMA wal_autocheckpoint = 4000",  # pages, 16 MB; a page that changes often is copied less often
+    "PRAGMA journal_size_limit = 67108864",  # bytes; the log is cut to this size after a large transaction
 )
 
 RETRY_SECONDS = 0.01
@@ -58,17 +58,17 @@ UNAVAILABLE = {
     sqlite3.SQLITE_PROTOCOL: "another process held the lock of the write-ahead log for too long",
     sqlite3.SQLITE_READONLY: "the file, its folder or its file system is read-only",
 }
-"""What a later try may find mended."""
+"""Errors that may be gone at a later try."""
 
 UNUSABLE = {
     sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a backup, or move it away to begin anew",
     sqlite3.SQLITE_NOTADB: "this is not an SQLite database; give Taskflow a file of its own",
 }
-"""What no later try will; in words of ours where SQLite's do not suffice."""
+"""Messages for errors that stay; all others get SQLite's own words."""
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
-    """The absolute path of a file whose folder exists.
+    """Check that a path can be that of a file in an existing folder; returns it absolute.
 
     Raises:
         ConfigurationError: it cannot be one.
@@ -88,10 +88,10 @@ def check_path(path: str | os.PathLike[str]) -> Path:
 
 @dataclass(frozen=True)
 class SqliteFile:
-    """A file of ours, or one to be made.
+    """A file of Taskflow, which may not exist yet.
 
     Attributes:
-        path: where it is.
+        path: absolute path.
         busy_timeout: seconds to wait for other processes.
     """
 
@@ -99,19 +99,19 @@ class SqliteFile:
     busy_timeout: float
 
     def connect(self) -> sqlite3.Connection:
-        """A connection to the file, which is made or migrated first where it has to be.
+        """A connection to the file, which is made or migrated first if necessary.
 
         Raises:
             sqlite3.Error: it cannot be used.
             BackendUnavailableError: it is read-only.
-            BackendFormatError: it is something else, or of a newer version.
+            BackendFormatError: it is not of Taskflow, or of a newer version.
         """
         deadline = time.monotonic() + self.busy_timeout
         while True:
             try:
                 return self._connect()
             except sqlite3.OperationalError as error:
-                # While another process makes the file, SQLite does not always wait.
+                # While another process makes the file, SQLite may fail at once instead of waiting.
                 if _kind(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
             time.sleep(RETRY_SECONDS)
@@ -132,7 +132,7 @@ class SqliteFile:
 
     @property
     def identity(self) -> Identity:
-        """Which file is at the path now; ``None`` if there is none."""
+        """Tells whether the path still leads to the same file; ``None`` if there is none."""
         try:
             status = self.path.stat()
         except OSError:
@@ -140,20 +140,20 @@ class SqliteFile:
         return status.st_dev, status.st_ino
 
     def translated(self, error: sqlite3.Error | ValueError) -> BackendError:
-        """An error of the driver, or of a value that is none, in the words of the contract."""
+        """The exception of the contract for an error of the driver or for a stored value that is invalid."""
         code = _kind(error)
         if code in UNAVAILABLE:
             return BackendUnavailableError(KIND, f"{self.path}: {UNAVAILABLE[code]} ({error})")
         return BackendFormatError(KIND, f"{self.path}: {UNUSABLE.get(code, 'unexpected content')} ({error})")
 
     def _check_access(self) -> None:
-        # SQLite would make a log that is read-only too, and stays so when the file no longer is.
+        # SQLite would make a read-only log, which stays read-only when the file becomes writable.
         if not os.access(self.path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
             raise BackendUnavailableError(KIND, f"{self.path}: {UNAVAILABLE[sqlite3.SQLITE_READONLY]}")
 
     def _look(self) -> None:
-        """Leave a file alone that is not ours: opened as usual, SQLite may move its log into it."""
-        # Not with `open`: to close any descriptor of the file ends all locks that the process has on it.
+        """Check the owner of a file before it is opened for writing, which may already change it."""
+        # Not with `open`: closing a descriptor of the file drops all locks of this process on it.
         # https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
         try:
             with closing(
@@ -161,12 +161,12 @@ class SqliteFile:
             ) as connection:
                 self._check_owner(connection)
         except sqlite3.Error as error:
-            # Without locks, a file that another process is making looks damaged: that is for later to tell.
+            # This read takes no locks: a file that is just being made looks damaged. `_prepare` checks again.
             if _kind(error) == sqlite3.SQLITE_NOTADB:
                 raise
 
     def _check_owner(self, connection: sqlite3.Connection) -> None:
-        # In this order: a file that another process makes has an owner when it has pages.
+        # In this order: another process that makes the file sets the id together with the first pages.
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         (owner,) = connection.execute("PRAGMA application_id").fetchone()
         if pages and owner != APPLICATION_ID:
@@ -179,7 +179,7 @@ class SqliteFile:
         self._check_owner(connection)
         if self._missing(connection):
             transaction(connection, self._migrate)
-        # After the first migration, so that the header in the file itself says whose it is.
+        # After the first migration, so that the application id is in the file itself, not only in the log.
         connection.execute("PRAGMA journal_mode = WAL")
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
@@ -190,7 +190,7 @@ class SqliteFile:
             connection.execute(f"PRAGMA user_version = {number}")
 
     def _missing(self, connection: sqlite3.Connection) -> list[tuple[int, str]]:
-        """The migrations that are still to come, by their numbers."""
+        """The migrations that were not applied yet, with their numbers."""
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         known = migrations(KIND)
         if version > len(known):
@@ -206,9 +206,9 @@ def _kind(error: Exception) -> int:
 
 
 def transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
-    """What ``work`` returns, done as a whole or not at all.
+    """Run ``work`` in a transaction; returns what it returns.
 
-    Not at all needs the connection to be closed: nothing else may follow on it.
+    If it raises, the caller must close the connection, which rolls the transaction back.
     """
     connection.execute("BEGIN IMMEDIATE")
     result = work(connection)
@@ -225,11 +225,11 @@ def _statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-class Connections:
-    """Connections to a file, each used by one thread at a time, and the threads.
+class ConnectionThreads:
+    """A pool of threads with connections to a file; each connection is used by one thread at a time.
 
-    Both are made when they are needed, also after a `close`. A connection that failed is not used again,
-    nor is one to a file that was moved or replaced meanwhile: so the next call works if the file does.
+    Both are made when they are needed, also after a `close`. A connection is closed if its use failed, or
+    if the file was moved or replaced meanwhile; the next call opens a new one.
 
     Args:
         file: the file.
@@ -243,22 +243,22 @@ class Connections:
         self._idle: deque[tuple[Identity, sqlite3.Connection]] = deque()
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What ``work`` returns, called in a thread with a connection.
+        """Call ``work`` with a connection, in a thread; returns what it returns.
 
         Raises:
             BackendUnavailableError: the file cannot be used now.
-            BackendFormatError: nor later.
+            BackendFormatError: it cannot be used; trying again does not help.
         """
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="taskflow-sqlite")
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._use, work)
 
     async def close(self) -> None:
-        """Return when what was begun has ended, and the connections are closed."""
+        """Wait for the calls that have begun, and close the connections."""
         threads, self._threads = self._threads, None
         if threads is None:
             return
-        # Not asyncio's own threads: at a shutdown, sync tasks may still hold all of them.
+        # A thread of its own: at a shutdown, sync tasks may still use all threads of asyncio's pool.
         ending = ThreadPoolExecutor(1, thread_name_prefix="taskflow-sqlite-end")
         try:
             await asyncio.get_running_loop().run_in_executor(ending, self._end, threads)

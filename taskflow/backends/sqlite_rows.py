@@ -1,4 +1,4 @@
-"""The table of tasks in SQLite: how rows are written, read and asked for."""
+"""The table of tasks in SQLite: how rows are written, read and queried."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHANGED = [name for name in SAVED if name not in ("task_id", *FIXED)]
 ADVANCED = [name for name in CHANGED if name != "owner"]
 
 
-# Written: statements, and what of a row their parameters are
+# Written: statements and their parameters
 
 
 def _places(names: Sequence[str]) -> dict[str, str]:
@@ -43,7 +43,7 @@ SAVE: Final = statement(
 
 
 def _getter(names: Sequence[str]) -> Callable[[TaskRow], tuple[Any, ...]]:
-    # sqlite3 takes a str faster than one of its subclasses.
+    # sqlite3 is faster with a plain str than with the str subclass of an enum.
     return attrgetter(*("status.value" if name == "status" else name for name in names))
 
 
@@ -62,7 +62,7 @@ save_values = _with_labels(SAVED)
 
 
 class _Update:
-    """Changes some columns of a row that has the owner and the status that are expected."""
+    """Writes some columns of a row, if it has the expected owner and status."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.text = statement(KIND, "change", updates=", ".join(f"{name} = ?" for name in names))
@@ -73,14 +73,14 @@ _change, _advance = _Update(CHANGED), _Update(ADVANCED)
 
 
 def update(row: TaskRow, owner: str, status: TaskStatus) -> tuple[str, tuple[Any, ...]]:
-    """The statement that makes a row with an owner and a status into this one, and its parameters."""
-    # An index that has a column is written whenever that is assigned, changed or not.
+    """The statement that writes ``row`` over the one with this owner and status, and its parameters."""
+    # Assigning a column also writes its indexes, even if the value is the same.
     kind = _advance if row.owner == owner else _change
     return kind.text, (*kind.values(row), owner, status.value)
 
 
 def _labels_text(labels: tuple[str, ...]) -> str:
-    """Each label as a JSON string, which has no line feed, after one: so that one can be found."""
+    """Each label as a JSON string after a line feed. JSON strings have none, so that a label can be found."""
     return "".join("\n" + json.dumps(label) for label in labels)
 
 
@@ -102,13 +102,13 @@ def row_of(values: tuple[Any, ...]) -> TaskRow:
     return TaskRow(**row | {"durable": bool(row["durable"]), "encrypted": bool(row["encrypted"])})
 
 
-# Asked for
+# Queried
 
 
 def listing(query: TaskQuery) -> tuple[str, dict[str, Any]]:
     """The statement that answers a query, and its parameters.
 
-    Each branch of it walks an index from the newest row on; SQLite merges them, and stops at the limit.
+    Each branch reads an index from the newest row on; SQLite merges them, and stops at the limit.
     """
     conditions = dict(_conditions(query))
     branches = [_branch(table, [*own, *conditions]) for table, own in _branches(query)]
@@ -124,7 +124,7 @@ def _branch(table: str, conditions: list[str]) -> str:
 
 
 def _branches(query: TaskQuery) -> Iterator[tuple[str, list[str]]]:
-    """What to walk, and the conditions that make it one walk: a state of the history, or what is open."""
+    """The branches of a query, as table and conditions: one for each final state, one for unfinished rows."""
     if not query.status and query.func_name is None:
         yield "tasks", []
         return
@@ -150,7 +150,7 @@ def _conditions(query: TaskQuery) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _upper_bound(query: TaskQuery) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The lower one of the two upper bounds: SQLite would start at either, and skip one row at a time."""
+    """The lower of the two upper bounds: given both, SQLite may start at the higher one and skip rows."""
     until = None if query.until is None else microseconds(query.until)
     after = query.after
     if after is not None and (until is None or after.created < until):

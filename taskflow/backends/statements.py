@@ -1,4 +1,4 @@
-"""The SQL of a backend lives in files: ``sql/<kind>/<name>.sql``, with numbered migrations beside them."""
+"""Reads the SQL of a backend from ``sql/<kind>/<name>.sql``, and its numbered migrations."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FOLDER = files("taskflow.backends") / "sql"
 
 @cache
 def statement(kind: str, name: str, **parts: str) -> str:
-    """The statement ``name`` of a backend, with each ``{part}`` replaced by what is given for it."""
+    """The statement ``name`` of a backend, with each ``{part}`` replaced by the argument of that name."""
     return (FOLDER / kind / f"{name}.sql").read_text(encoding="utf-8").format(**parts)
 
 
 @cache
 def migrations(kind: str) -> tuple[str, ...]:
-    """The scripts ``0001_….sql``, ``0002_….sql`` …: number n leads from version n - 1 to n."""
+    """The scripts ``0001_….sql``, ``0002_….sql`` …: number n migrates from version n - 1 to n."""
     scripts = [file for file in (FOLDER / kind).iterdir() if file.name[:4].isdigit()]
     return tuple(file.read_text(encoding="utf-8") for file in sorted(scripts, key=lambda file: file.name))

@@ -1,4 +1,4 @@
-"""Checks for public options: each error names the parameter, the value and what is allowed."""
+"""Checks of public options. Every error names the parameter, the value and what is allowed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 def check_choice(parameter: str, value: T, choices: Collection[T]) -> T:
     """Return ``value`` if it is one of ``choices``."""
-    if value not in tuple(choices):  # a tuple: not everything can be looked up in a dict
+    if value not in tuple(choices):  # a tuple, because the value may not be hashable
         raise ConfigurationError(parameter, value, "must be one of " + ", ".join(map(repr, choices)))
     return value
 
@@ -43,7 +43,7 @@ def _is_finite(value: object) -> bool:
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # an int beyond what a float can be
+    except OverflowError:  # an int that is too large for a float
         return False
 
 
@@ -55,34 +55,34 @@ def check_bool(parameter: str, value: bool) -> bool:
 
 
 def check_text(parameter: str, value: str) -> str:
-    """Return ``value`` if it is text with something in it."""
+    """Return ``value`` if it is text and not blank."""
     if not isinstance(value, str) or not value.strip():
         raise ConfigurationError(parameter, value, "must be text that is not empty")
     return value
 
 
 def check_token(parameter: str, value: str) -> str:
-    """Return ``value`` if it is text that a header can carry as it is: spaces at its ends do not arrive."""
+    """Return ``value`` if it is text that an HTTP header can carry: without white space at its ends."""
     if check_text(parameter, value) != value.strip():
-        # A secret, so not shown; mostly a file's content with its last line feed.
+        # Not shown, because it is a secret. Most likely it was read from a file that ends in a line feed.
         raise ConfigurationError(parameter, "…", "must not begin or end with white space")
     return value
 
 
 def check_storable(parameter: str, value: str) -> str:
-    """Return ``value`` if every database takes it as text: no NUL, no lone surrogates."""
+    """Return ``value`` if every database can store it: no NUL, no lone surrogates."""
     if not is_storable(value):
         raise ConfigurationError(parameter, value, "must be text without NUL and lone surrogates")
     return value
 
 
 def is_storable(text: str) -> bool:
-    """Whether every database takes it as text: no NUL, no lone surrogates."""
+    """Whether every database can store the text: no NUL, no lone surrogates."""
     return "\0" not in text and is_utf8(text)
 
 
 def is_utf8(text: str) -> bool:
-    """Whether the text can be encoded: lone surrogates cannot."""
+    """Whether the text can be encoded as UTF-8: lone surrogates cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

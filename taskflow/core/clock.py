@@ -1,4 +1,4 @@
-"""Moments in UTC, and how they are written."""
+"""The present time in UTC, and times as text."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def utcnow() -> datetime:
 
 
 class _UtcSecond:
-    """``2026-01-01T12:00:00`` of a moment; lines come many to the second, so the last one is kept.
+    """Formats a time as ``2026-01-01T12:00:00``. The last second is cached: many lines share one.
 
     Attributes:
-        latest: a second, and how it is written.
+        latest: the cached second and its text.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ utc_second = _UtcSecond()
 
 
 def rfc3339(moment: datetime) -> str:
-    """``2026-01-01T12:00:00.123456Z``: RFC 3339 with microseconds, for a third of `isoformat`'s cost."""
+    """``2026-01-01T12:00:00.123456Z``: RFC 3339 with microseconds, three times as fast as `isoformat`."""
     second, text = utc_second.latest
     since = moment - second
     if since.days or since.seconds:

@@ -1,4 +1,4 @@
-"""What is told about tasks: the events of the one stream."""
+"""The events that observers receive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEVELS: tuple[str, ...] = get_args(Level)
 """The levels of `task_log`, from the least to the most severe."""
 
 RANKS = {level: rank for rank, level in enumerate(LEVELS)}
-"""How severe each is."""
+"""Severity of each level, as a number."""
 
 
 def is_at_least(level: str, min_level: str) -> bool:
@@ -26,11 +26,11 @@ def is_at_least(level: str, min_level: str) -> bool:
     return RANKS[level] >= RANKS[min_level]
 
 
-# Immutable by convention: frozen=True makes __init__ about twice as slow, and
-# an event is made at every step of every task.
+# Immutable by convention: frozen=True makes __init__ about twice as slow, and every change of state
+# of every task makes an event.
 @dataclass(slots=True, kw_only=True)
 class LifecycleEvent:
-    """One arrow of the state machine. Treat it as immutable; fields that do not apply are ``None``.
+    """A task has entered a state. Treat it as immutable; fields that do not apply are ``None``.
 
     Attributes:
         task_id: UUID of the task.
@@ -44,7 +44,7 @@ class LifecycleEvent:
         attempt_duration: seconds of this attempt; on every state that ends one.
         queue_duration: seconds from creation to the first start; on the first RUNNING.
         slot_wait: seconds waited for a slot or a thread; on RUNNING.
-        pool: which of the two: ``async`` (a slot) or ``thread``; on RUNNING.
+        pool: ``async`` (a slot) or ``thread``; on RUNNING.
         error: text of the exception that ended the attempt.
         error_type: qualified class name of that exception (``module.Class``; builtins bare).
         stacktrace: its traceback, capped.
@@ -57,8 +57,8 @@ class LifecycleEvent:
             ``lease_lost`` (another instance has taken it over).
         retry_of: id of the task that this one repeats.
         trace_context: carrier that observers filled in `TaskObserver.inject` before a restart.
-        span: the OpenTelemetry span that was current where the event was made: the innermost one of the
-            attempt while there is one, otherwise that of whoever caused the event.
+        span: the OpenTelemetry span that was current when the event was made: during an attempt its
+            innermost span, otherwise the span of the code that caused the event.
     """
 
     task_id: str
@@ -119,9 +119,9 @@ class BackendEvent:
 
     Attributes:
         backend: kind of the backend: ``sqlite``, ``postgres``, ``redis`` ...
-        operation: the method of `SnapshotBackend`; or ``flush``: a round of saving what has changed.
+        operation: the method of `SnapshotBackend`, or ``flush`` (saving all changed records).
         seconds: how long it took.
-        records: records that a flush was about.
+        records: number of records of a flush.
         error: why it failed; ``None`` if it did not.
     """
 

@@ -9,10 +9,10 @@
     ├── DecryptionError                      stored arguments and none of the keys fits
     ├── PersistenceRequiredError             persist=True and no backend
     ├── ManagerClosedError (RuntimeError)    enqueued after the shutdown began
-    ├── InvalidTransitionError               the state machine has no such arrow
+    ├── InvalidTransitionError               the state machine has no such transition
     ├── BackendError                         an operation of the backend failed
     │   ├── BackendUnavailableError          it may work later: the server is away, the disk is full
-    │   └── BackendFormatError               it never will: foreign, damaged or newer data
+    │   └── BackendFormatError               it cannot work: foreign, damaged or newer data
     ├── CommitError                          the write-ahead of a persist=True task failed
     ├── TaskNotFoundError (LookupError)
     ├── TaskFinishedError                    cancel of a task that has ended
@@ -56,7 +56,7 @@ class ConfigurationError(TaskflowError, ValueError):
     Attributes:
         parameter: name of the option.
         value: what was given.
-        allowed: what would have been right, in words.
+        allowed: which values are allowed, in words.
     """
 
     def __init__(self, parameter: str, value: object, allowed: str) -> None:
@@ -128,7 +128,7 @@ class ManagerClosedError(TaskflowError, RuntimeError):
 
 
 class InvalidTransitionError(TaskflowError):
-    """A record was asked to move along an arrow that the state machine does not have.
+    """A record should have entered a state that cannot follow its present one.
 
     Attributes:
         task_id: the record.
@@ -161,7 +161,7 @@ class BackendUnavailableError(BackendError):
 
 
 class BackendFormatError(BackendError):
-    """What the backend found is not Taskflow's, is damaged, or was written by a newer version.
+    """The stored data is not Taskflow's, is damaged, or was written by a newer version.
 
     Trying again does not help; nothing was changed.
     """
@@ -247,9 +247,9 @@ class FunctionNotRegisteredError(TaskflowError):
 
 
 class ArgumentsNotKeptError(TaskflowError):
-    """A task came from the history, and its arguments were not kept there.
+    """A task was read from the history, and its arguments were not stored with it.
 
-    They are kept with ``persist=True``, ``encrypt_args_key`` or ``requeue_pending=True``.
+    They are stored with ``persist=True``, ``encrypt_args_key`` or ``requeue_pending=True``.
 
     Attributes:
         task_id: the task.

@@ -1,4 +1,4 @@
-"""The ids of tasks: random UUIDs, made many at a time."""
+"""The ids of tasks: random UUIDs, made in batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ids: deque[str] = deque()
 
 
 def new_task_id() -> str:
-    """A random UUID (version 4, RFC 9562) as text, for a tenth of what `str` of `uuid.uuid4` costs."""
+    """A random UUID (version 4, RFC 9562) as text, ten times as fast as ``str(uuid.uuid4())``."""
     try:
         return _ids.pop()
     except IndexError:
@@ -30,7 +30,7 @@ def new_task_id() -> str:
 
 
 def _make(count: int) -> list[str]:
-    """So many ids, each step for all of them at once: the octets of one id are every 16th of all octets."""
+    """Make ``count`` ids. Each step handles all ids at once: octet n of every id is found in steps of 16."""
     octets = bytearray(os.urandom(16 * count))
     octets[VERSION_OCTET::16] = octets[VERSION_OCTET::16].translate(VERSION)
     octets[VARIANT_OCTET::16] = octets[VARIANT_OCTET::16].translate(VARIANT)
@@ -42,5 +42,5 @@ def _make(count: int) -> list[str]:
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    # A forked worker would give out the same ids as its parent and its siblings.
+    # Otherwise a forked worker would use the same ids as its parent.
     os.register_at_fork(after_in_child=_ids.clear)

@@ -23,14 +23,14 @@ __all__ = [
 
 
 class TaskStatus(StrEnum):
-    """Where a task stands.
+    """The state of a task.
 
     ::
 
         PENDING → RUNNING → SUCCESS
-                          → RETRYING → RUNNING → …     an attempt failed, another one will come
-                          → FAILED                     attempts used up
-        PENDING | RUNNING | RETRYING → INTERRUPTED     the process stopped before the end
+                          → RETRYING → RUNNING → …     an attempt failed, another one follows
+                          → FAILED                     the last attempt failed
+        PENDING | RUNNING | RETRYING → INTERRUPTED     the process stopped before its end
         PENDING | RUNNING | RETRYING → CANCELLED
         PENDING | RETRYING → FAILED                    poison, or an operator's decision
         RUNNING | RETRYING → PENDING                   requeue, rescue
@@ -56,7 +56,7 @@ TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
     RETRYING: frozenset({RUNNING, FAILED, INTERRUPTED, CANCELLED, PENDING}),
     **dict.fromkeys(TERMINAL, frozenset()),
 }
-"""The arrows: every state that may follow a state."""
+"""The states that may follow each state."""
 
 
 @dataclass(slots=True)
@@ -92,8 +92,8 @@ class TaskRecord:
     Attributes:
         task_id: UUID given at enqueue.
         func_name: registered name of the function.
-        status: where it stands.
-        args, kwargs: the arguments; empty where they are kept encrypted.
+        status: state of the task.
+        args, kwargs: the arguments; empty if they are stored encrypted.
         created_at, start_time, end_time: enqueued, first started, ended; aware, UTC.
         retries_used: retries scheduled so far.
         max_retries: retries that it may use.
@@ -101,21 +101,21 @@ class TaskRecord:
         error: text of the latest exception, ``error_type`` its qualified class name and
             ``stacktrace`` its traceback; ``None`` after a success.
         logs: `task_log` lines as ``"<RFC 3339 time> <LEVEL> <message>"``.
-        idempotency_key: the caller's key against running twice.
+        idempotency_key: the caller's key, so that the task runs only once.
         tags: the caller's tags.
         encrypted_payload: Fernet token of the encoded arguments.
         retry_of: id of the task that this one repeats.
         reason: why it was interrupted, cancelled, requeued or rescued.
         registered: whether the function was registered with ``@task_manager.task()``.
         code_function: ``module.qualname`` of the function.
-        trace_context: what observers asked to remember over a restart.
+        trace_context: what observers stored for use after a restart.
         durable: whether it was written ahead (``persist=True``), so that it survives a crash.
         duplicate_of: id of the task that held its idempotency key first, on another instance.
         attempt_started: when the latest attempt started.
         failed_attempts: the attempts that were followed by another one, oldest first.
         next_attempt_at: when the next attempt is due, while it is RETRYING.
-        payload: the encoded arguments, where a restart may need them and they are not encrypted.
-        rescues: how often its process died in the middle of it.
+        payload: the encoded arguments, if a restart may need them and they are not encrypted.
+        rescues: how often its process died while it ran.
         arguments_kept: whether its arguments are still known, here or encoded.
         options: what was said for this call alone, as JSON values; ``None`` if nothing was.
     """
@@ -153,8 +153,8 @@ class TaskRecord:
     arguments_kept: bool = True
     options: dict[str, Any] | None = None
 
-    # For the store only: durations are measured on the monotonic clock, so that a
-    # step of the wall clock never makes one negative.
+    # Only for the store. Durations are measured with the monotonic clock: they are never negative, even
+    # if the wall clock is set back.
     state_clock: float = field(default_factory=time.monotonic, repr=False)
     started_clock: float | None = field(default=None, repr=False)
     elapsed: float | None = field(default=None, repr=False)

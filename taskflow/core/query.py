@@ -1,4 +1,4 @@
-"""Asking for records: what to filter by, and how to page."""
+"""Queries for records: filters and pages."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from taskflow.core.models import TaskRecord, TaskStatus
 __all__ = ["MAX_PAGE", "Cursor", "TaskQuery", "labels", "microseconds", "moment", "search_text"]
 
 MAX_PAGE = 1_000
-"""The most records of one page."""
+"""Most records of one page."""
 
 ERROR_SEARCHED = 1_000
-"""Characters of an error that can be searched."""
+"""Only this many characters of an error can be searched."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -29,13 +29,13 @@ def microseconds(moment: datetime) -> int:
 
 
 def moment(microseconds: int) -> datetime:
-    """The aware moment, UTC, that `microseconds` stands for."""
+    """The inverse of `microseconds`: an aware moment in UTC."""
     return EPOCH + microseconds * MICROSECOND
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cursor:
-    """The place of a record in the listing, which is newest first and by id among equals.
+    """The place of a record in the listing: newest first, records of the same moment by id.
 
     Attributes:
         created: when it was enqueued, microseconds since 1970.
@@ -55,7 +55,7 @@ class Cursor:
         """Read what ``str()`` wrote.
 
         Raises:
-            ConfigurationError: that was not a cursor.
+            ConfigurationError: the text is not a cursor.
         """
         created, found, task_id = text.partition("-")
         if not (found and task_id and created.isascii() and created.isdigit() and len(created) < 18):
@@ -68,7 +68,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskQuery:
-    """Which records, newest first. Every filter that is given must hold.
+    """Which records to return, newest first. A record must match all filters.
 
     Attributes:
         status: any of these states; all if empty.
@@ -76,9 +76,9 @@ class TaskQuery:
         tag: ``"key=value"``, or ``"key"`` for any value.
         since: enqueued at this aware moment or later.
         until: enqueued before this aware moment.
-        q: text to find, whatever its case, in the name, id, tags or error.
-        limit: most records to give, 1 to 1,000.
-        after: only what comes after this place in the listing.
+        q: text to find in the name, id, tags or error; upper and lower case are the same.
+        limit: most records to return, 1 to 1,000.
+        after: only records after this place in the listing.
 
     Raises:
         ConfigurationError: a value is out of range or of the wrong type.
@@ -97,7 +97,9 @@ class TaskQuery:
         check_int("limit", self.limit, minimum=1)
         if self.limit > MAX_PAGE:
             raise ConfigurationError("limit", self.limit, f"must be at most {MAX_PAGE}")
-        object.__setattr__(self, "status", frozenset(self.status))  # a key of caches
+        object.__setattr__(
+            self, "status", frozenset(self.status)
+        )  # hashable, because queries are keys of a cache
         for status in self.status:
             check_choice("status", status, tuple(TaskStatus))
         for name in ("since", "until"):
@@ -109,11 +111,11 @@ class TaskQuery:
                 check_storable(name, check_text(name, getattr(self, name)))
 
     def following(self, after: Cursor | None, limit: int) -> TaskQuery:
-        """The same question, from a place in the listing on."""
+        """The same query for the records after a place in the listing."""
         return replace(self, after=after, limit=limit)
 
     def matches(self, record: TaskRecord) -> bool:
-        """Whether a record is one of those asked for; ``limit`` aside."""
+        """Whether a record matches all filters; ``limit`` is ignored."""
         return (
             (not self.status or record.status in self.status)
             and (self.func_name is None or record.func_name == self.func_name)
@@ -126,7 +128,7 @@ class TaskQuery:
 
 
 def labels(record: TaskRecord) -> tuple[str, ...]:
-    """The tags of a record as they are asked for: each ``key=value``."""
+    """The tags of a record, each as ``key=value``."""
     if not record.tags:
         return ()
     return tuple(storable(f"{key}={value}") for key, value in record.tags.items())
@@ -138,13 +140,13 @@ def has_tag(record: TaskRecord, wanted: str) -> bool:
 
 
 def search_text(record: TaskRecord) -> str:
-    """What `TaskQuery.q` searches, in lower case."""
+    """The text that `TaskQuery.q` is searched in, in lower case."""
     error = (record.error or "")[:ERROR_SEARCHED]
     return storable("\n".join((record.func_name, record.task_id, *labels(record), error)).lower())
 
 
 def storable(text: str) -> str:
-    """Text that every database takes: without lone surrogates and NUL. The record has it exactly."""
+    """The text without NUL and lone surrogates, which databases refuse. The record itself is unchanged."""
     if text.isascii() and "\0" not in text:
         return text
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

@@ -1,4 +1,4 @@
-"""The ids of the current OpenTelemetry span, as they are written into lines, records and exemplars."""
+"""The ids of the current OpenTelemetry span, for log lines, records and exemplars."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class SpanIds(NamedTuple):
 
 
 class _CurrentSpanIds:
-    """The ids of the span that is current; those of the last context are kept, because all events of an
-    attempt are made in one.
+    """Returns the ids of the current span. Those of the last context are cached, because all events of
+    an attempt have the same context.
     """
 
     def __init__(self) -> None:
@@ -29,9 +29,9 @@ class _CurrentSpanIds:
     def __call__(self) -> SpanIds | None:
         context = get_current()
         if not context:
-            return None  # nobody traces
+            return None  # no tracing
         known, ids = self._latest
-        if context is not known:  # a context never changes
+        if context is not known:  # contexts are immutable
             ids = _ids(get_current_span(context).get_span_context())
             self._latest = (context, ids)  # one assignment: threads share this
         return ids

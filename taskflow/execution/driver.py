@@ -25,7 +25,8 @@ from taskflow.core.exceptions import (
     TaskNotFoundError,
 )
 from taskflow.core.models import Failure, TaskRecord, TaskStatus
-from taskflow.core.running import running_loop
+from taskflow.core.running import call_on, running_loop
+from taskflow.core.waiters import Waiters
 from taskflow.execution.context import enter_task
 from taskflow.execution.running.attempt import Execution
 from taskflow.execution.running.failure import describe, own_traceback
@@ -57,7 +58,7 @@ class Driver:
         self.deadline: float | None = None
         self._store = store
         self._driven: set[Execution] = set()
-        self._idle_waiters: list[asyncio.Future[None]] = []
+        self._idle = Waiters()
 
     def admit(self, execution: Execution) -> None:
         """Take note of an execution that will be driven, so that it can be cancelled before."""
@@ -100,8 +101,8 @@ class Driver:
         finally:
             self._driven.discard(execution)
             self._end(execution)
-            if self._idle_waiters and not self._driven:
-                self._wake_idle_waiters()
+            if self._idle and not self._driven:
+                self._idle.wake()
 
     def _end(self, execution: Execution) -> None:
         """Nobody drives an execution any more."""
@@ -310,29 +311,14 @@ class Driver:
         """Raise `asyncio.CancelledError` in whatever the execution awaits, and let it end as ``status``."""
         if execution.stop is None:
             execution.stop = (status, reason)
-        loop = execution.loop
-        if loop is None:
+        if execution.loop is None:
             self._end(execution)
-        elif loop is running_loop():
-            execution.cancel()
-        elif not loop.is_closed():
-            loop.call_soon_threadsafe(execution.cancel)
+        else:
+            call_on(execution.loop, execution.cancel)
 
     async def wait_idle(self) -> None:
         """Return when no execution is driven."""
-        while self._driven:
-            waiter = asyncio.get_running_loop().create_future()
-            self._idle_waiters.append(waiter)
-            try:
-                await waiter
-            finally:
-                if waiter in self._idle_waiters:
-                    self._idle_waiters.remove(waiter)
-
-    def _wake_idle_waiters(self) -> None:
-        for waiter in self._idle_waiters:
-            waiter.get_loop().call_soon_threadsafe(_wake, waiter)
-        self._idle_waiters.clear()
+        await self._idle.wait_for(lambda: not self._driven)
 
 
 def _is_stoppable(execution: Execution) -> bool:
@@ -342,11 +328,6 @@ def _is_stoppable(execution: Execution) -> bool:
 
 def _is_cancellation(error: BaseException) -> bool:
     return isinstance(error, asyncio.CancelledError)
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 def _names(execution: Execution) -> tuple[str, str]:

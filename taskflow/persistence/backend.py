@@ -1,4 +1,4 @@
-"""The contract of a backend: where records live when the process does not."""
+"""The contract of a backend, which stores records beyond the life of the process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taskflow.persistence.rows import TaskRow
 __all__ = ["APPLIED", "FIXED", "LOST", "Change", "Outcome", "SnapshotBackend", "StatusTotal"]
 
 FIXED: Final = ("created", "func_name", "labels", "encrypted", "payload")
-"""What a change leaves as it is."""
+"""Columns that a change of an existing row never writes."""
 
 
 @dataclass(slots=True)
@@ -23,9 +23,10 @@ class Change:
     """One conditional write.
 
     Attributes:
-        row: what to store. Of a row that exists, what `FIXED` names stays as it is. So does its
-            ``held_key``, which an insert alone can give, unless the new one is ``None``.
-        expected: owner and status that the stored row must have; ``None`` if there must be none yet.
+        row: what to store. In a row that exists, the columns of `FIXED` are not written. Only inserts set
+            ``held_key``; updates may clear it (``None``), and otherwise leave it as it is.
+        expected: owner and status that the stored row must have; ``None`` for an insert: there must be no
+            row with this id.
     """
 
     row: TaskRow
@@ -34,11 +35,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a change.
+    """The result of one change.
 
     Attributes:
-        applied: whether the row is stored as asked for.
-        holder: of an insert, the task that is there instead: it holds the idempotency key, or the id.
+        applied: whether the row is stored now.
+        holder: of an insert that was not applied, id of the task that has the idempotency key or the id.
     """
 
     applied: bool
@@ -47,12 +48,12 @@ class Outcome:
 
 APPLIED = Outcome(applied=True)
 LOST = Outcome(applied=False)
-"""The row is no longer as expected: another instance has taken the task over, or it has ended."""
+"""The row is not as expected: another instance has taken the task over, or it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatusTotal:
-    """How many rows have a status, and how long those took that have a duration, in seconds."""
+    """The rows of one status: their number, how many have a duration, and the sum in seconds."""
 
     count: int
     timed: int = 0
@@ -65,12 +66,12 @@ class SnapshotBackend(ABC):
     A backend may be shared by managers of one process, and must be usable again after `close`. Its
     methods are called on one event loop at a time, several of them at once.
 
-    Every method but `close` raises `BackendUnavailableError` where trying again later may help, and
-    `BackendFormatError` where it cannot. Times are judged by the backend's own clock, so that those of
-    the instances need not agree.
+    Every method but `close` raises `BackendUnavailableError` if trying again later may help, and
+    `BackendFormatError` if it cannot. Leases expire by the backend's own clock, so that the clocks of the
+    instances need not agree.
 
     Attributes:
-        kind: what it is, in one word: a label of its metrics.
+        kind: its name in one word, also a label of its metrics.
     """
 
     kind: ClassVar[str]
@@ -80,12 +81,12 @@ class SnapshotBackend(ABC):
         """Connect, and create or migrate what is needed. Does nothing if it is open.
 
         Raises:
-            BackendFormatError: there is something else, or of a newer version; it was left alone.
+            BackendFormatError: the data there is not Taskflow's or of a newer version; nothing was changed.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Let go of connections. Does nothing if it is closed."""
+        """Close all connections. Does nothing if it is closed."""
 
     # History
 
@@ -93,9 +94,9 @@ class SnapshotBackend(ABC):
     async def save(self, rows: Sequence[TaskRow]) -> None:
         """Insert or replace rows, all or none; ids are distinct.
 
-        A stored row that is durable belongs to `commit`: it is left as it is, unless it has ended with
-        the very status of the new one (a late log line). Nobody gets an idempotency key by this: what is
-        new has no ``held_key``, and what is replaced keeps the one it has.
+        A stored row that is durable is only written by `commit`, and left as it is here. The exception is
+        a row that has ended with the same status as the new one: it is replaced (a late log line). This
+        method never writes ``held_key``: a new row has none, and a replaced one keeps its own.
         """
 
     @abstractmethod
@@ -104,11 +105,11 @@ class SnapshotBackend(ABC):
 
     @abstractmethod
     async def find(self, query: TaskQuery) -> list[TaskRow]:
-        """The rows asked for, newest first and by id from high to low among equals."""
+        """The matching rows, newest first; rows of the same moment by id, from high to low."""
 
     @abstractmethod
     async def count(self) -> dict[TaskStatus, StatusTotal]:
-        """How many rows there are in each state that has any."""
+        """The number and the durations of the rows in each state that has any."""
 
     @abstractmethod
     async def prune(self, before: datetime, limit: int = 10_000) -> int:
@@ -118,49 +119,49 @@ class SnapshotBackend(ABC):
 
     @abstractmethod
     async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
-        """Apply changes whose conditions hold, in one transaction; durable on return. Ids are distinct.
+        """Apply the changes whose conditions hold, in one transaction; durable on return. Ids are distinct.
 
-        - An insert of a row whose ``held_key`` another durable row holds is not applied, and tells the
-          holder; so does an insert of an id that is stored, with the id itself. Within one call the
-          earlier insert holds the key.
-        - A change that is stored already, with the same status and owner, counts as applied: the answer
-          to an earlier call may have been lost.
-        - If it raises, the outcome is unknown: all, or nothing.
+        - An insert is not applied if another durable row has its ``held_key`` or its id; the outcome names
+          that row as the holder. Of two inserts with one key in the same call, the earlier one gets it.
+        - A change whose row is stored already, with the same status and owner, counts as applied: the
+          answer to an earlier call may have been lost.
+        - If it raises, the outcome is unknown; either all changes were applied, or none.
         """
 
     @abstractmethod
     async def claimable(
         self, names: Collection[str], limit: int, *, after: Cursor | None = None
     ) -> list[TaskRow]:
-        """Unfinished rows that may be taken over, oldest first and by id from low to high among equals.
+        """Unfinished rows that may be taken over, oldest first; rows of the same moment by id, ascending.
 
-        Those whose owner is `RELEASED` or has no lease that lasts, if they are released or durable and
-        have a name of ``names``; or if they are neither, whatever their name: those cannot run again.
+        A row may be taken over if its owner is `RELEASED` or has no valid lease. Released and durable rows
+        can run again, and are only returned if their name is one of ``names``. All others cannot run
+        again, and are returned whatever their name.
 
         Args:
             names: the functions that the caller can run.
-            limit: most rows to give.
-            after: only what comes after this place.
+            limit: most rows to return.
+            after: only rows after this place in that order.
         """
 
     @abstractmethod
     async def unclaimable(self, names: Collection[str]) -> Mapping[str, int]:
-        """By name: how many rows `claimable` leaves out for their name alone."""
+        """By name: how many rows `claimable` leaves out only because of their name."""
 
     # Leases
 
     @abstractmethod
     async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
-        """Make a new lease ``token`` that lasts for ``seconds`` from now.
+        """Make a new lease ``token`` that is valid for ``seconds`` from now.
 
-        The unfinished rows of ``previous``, a lease of the same instance that ran out, become its own,
-        as far as nobody has taken them over yet.
+        The unfinished rows of ``previous``, an expired lease of the same instance, get the new owner,
+        unless another instance has taken them over.
         """
 
     @abstractmethod
     async def renew(self, token: str, seconds: float) -> bool:
-        """Make a lease last for ``seconds`` from now; false, and no change, if it has run out."""
+        """Extend a lease to ``seconds`` from now; false, and nothing is changed, if it has expired."""
 
     @abstractmethod
     async def release(self, token: str) -> None:
-        """End a lease now: its unfinished rows may be taken over. Does nothing if there is none."""
+        """End a lease now, so that its unfinished rows may be taken over. Does nothing if there is none."""

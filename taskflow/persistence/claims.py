@@ -1,7 +1,7 @@
-"""Making rows that another process left behind this instance's own.
+"""Takes over unfinished rows of other processes.
 
-A row is claimed as it is, under the condition that nobody else has: what becomes of the task is decided
-afterwards, by whoever got it. What cannot run here stays where it is, and is logged once.
+A claim only sets the owner of a row, on the condition that no other instance did so first. What happens
+to the task is decided afterwards. A row whose task cannot run here is left alone, and logged once.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ __all__ = ["Claim", "Claims"]
 logger = logging.getLogger("taskflow")
 
 COMPLAINTS: Final = 10
-"""Rows of one function that cannot run here, and are logged one by one: a wrong key makes it all of them."""
+"""Most rows of one function that are logged one by one: with a wrong key, none of them can run."""
 
 
 @dataclass(slots=True)
 class Claim:
-    """A row that can be taken over, and what is needed to go on with it.
+    """A row that can be taken over, and what is needed to run its task.
 
     Attributes:
-        row: as it was left behind.
-        record: the record that it stands for.
+        row: as it is stored.
+        record: made from the row.
         entry: its function; ``None`` if the task cannot run again.
         args, kwargs: the arguments of the function.
         options: how the task is executed.
@@ -56,17 +56,17 @@ class Claim:
 
     @property
     def released(self) -> bool:
-        """Whether it was left behind on purpose, at a clean stop."""
+        """Whether its process handed it over at a clean stop."""
         return self.row.owner == RELEASED
 
 
 class Claims:
-    """Finds such rows.
+    """Finds and claims such rows.
 
     Args:
-        instance: for whom.
-        registry: which functions can run here.
-        arguments: how their arguments were stored.
+        instance: becomes the owner of the rows.
+        registry: the functions that can run here.
+        arguments: decodes their arguments.
     """
 
     def __init__(self, instance: Instance, registry: TaskRegistry, arguments: ArgumentKeeper) -> None:
@@ -79,25 +79,26 @@ class Claims:
     async def take(
         self, limit: int, after: Cursor | None, *, unless: Callable[[str], bool]
     ) -> tuple[list[Claim], Cursor | None]:
-        """Make up to ``limit`` rows ours: those that nobody else got, and where the next ones begin.
+        """Claim up to ``limit`` rows: those that no other instance got, and the place to go on after.
 
         Args:
             limit: most rows to look at.
             after: only rows after this place.
-            unless: which ids to leave alone.
+            unless: says of an id whether to leave its row alone.
 
         Raises:
-            BackendError: the backend cannot be asked. What may have become ours is given the next time.
+            BackendError: the backend could not be used. Rows that were claimed nevertheless are returned
+                by the next call.
         """
         claimable = self._instance.backend.claimable(self._names(), limit, after=after)
         rows = await self._instance.vitals.measure("claimable", claimable)
         found = [claim for row in rows if not unless(row.task_id) and (claim := self._claim(row)) is not None]
-        # What is found again was not ours, and may have changed.
+        # A row that is found again was not claimed, and may have changed: the new one counts.
         claims = list({claim.row.task_id: claim for claim in (*self._unanswered, *found)}.values())
         return await self._commit(claims), rows[-1].cursor if len(rows) == limit else None
 
     async def _commit(self, claims: list[Claim]) -> list[Claim]:
-        """Those of the claims that are ours now."""
+        """Store the claims; returns those that succeeded."""
         self._unanswered = claims
         if claims:
             outcomes = await self._instance.commit(
@@ -107,13 +108,14 @@ class Claims:
         self._unanswered = []
         return claims
 
-    async def give_back(self) -> None:
-        """Release again what was being claimed when that was cancelled: whether it is ours, nobody told.
+    async def undo_unanswered(self) -> None:
+        """Undo claims that were cancelled before the backend answered, so that others can claim the rows.
 
-        Rows that died with their process need no care: they are taken over from anybody without a lease.
+        Only for rows that were handed over at a clean stop. All others can be claimed again anyway, once
+        this instance has no valid lease.
 
         Raises:
-            BackendError: the backend cannot be asked.
+            BackendError: the backend could not be used.
         """
         claims = [claim for claim in self._unanswered if claim.released]
         self._unanswered = []
@@ -121,10 +123,10 @@ class Claims:
             await self._instance.commit(lambda token: [_passed(c.row, token, RELEASED) for c in claims])
 
     async def complain(self) -> None:
-        """Log which rows nobody here can run for want of a function.
+        """Log how many rows wait for functions that are not registered here.
 
         Raises:
-            BackendError: the backend cannot be asked.
+            BackendError: the backend could not be used.
         """
         unknown = self._instance.backend.unclaimable(self._names())
         for name, count in (await self._instance.vitals.measure("unclaimable", unknown)).items():
@@ -135,7 +137,7 @@ class Claims:
         return [entry.name for entry in self._registry]
 
     def _claim(self, row: TaskRow) -> Claim | None:
-        """What can be done with the row; ``None`` if it must wait for somebody who can run it."""
+        """The claim for a row; ``None`` if the task cannot run here."""
         try:
             record = to_record(row)
             if not row.durable and row.owner != RELEASED:
@@ -164,6 +166,6 @@ class Claims:
 
 
 def _passed(row: TaskRow, giver: str | None, taker: str) -> Change:
-    """The same row with another owner, under the condition that it still has the one before."""
+    """The change that gives a row to another owner, if it still has the present one."""
     assert giver is not None  # it has not ended
     return Change(replace(row, owner=taker), (giver, row.status))

@@ -1,16 +1,17 @@
-"""How the backend is doing: every operation is timed, told to the observers, and remembered if it failed."""
+"""Whether the backend works: times every operation, tells the observers, remembers failures."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable
 from typing import Final, TypeVar
 
+from taskflow.core.complaints import Complaints
 from taskflow.core.events import BackendEvent
 from taskflow.core.exceptions import BackendError, BackendUnavailableError
 from taskflow.core.running import cancellable
+from taskflow.core.waiters import Waiters
 from taskflow.execution.stream import EventStream
 
 __all__ = ["BackendVitals"]
@@ -20,28 +21,29 @@ T = TypeVar("T")
 logger = logging.getLogger("taskflow")
 
 COMPLAINT_INTERVAL = 60.0
-"""Seconds between two log records about one trouble."""
+"""Seconds between two log records about failures."""
 
 READS: Final = frozenset({"claimable", "unclaimable"})
-"""Operations that write nothing: on a full disk, or a server that only reads, they succeed."""
+"""Operations that only read: they also succeed on a full disk or a read-only server."""
 
 
 class BackendVitals:
     """Watches the operations of one backend.
 
-    What failed counts until the same has worked: something was read, or something was written.
+    After a failed read the backend counts as unavailable until a read succeeds; after a failed write,
+    until a write succeeds.
 
     Args:
-        kind: what backend it is.
-        stream: whose observers are told.
+        kind: `SnapshotBackend.kind` of the backend.
+        stream: receives an event for each operation.
     """
 
     def __init__(self, kind: str, stream: EventStream) -> None:
         self._errors: dict[bool, str] = {}  # by whether it was a read
         self._kind = kind
         self._stream = stream
-        self._quiet_until = 0.0
-        self._waiters: list[asyncio.Future[None]] = []
+        self._complaints = Complaints(logger, COMPLAINT_INTERVAL)
+        self._waiters = Waiters()
 
     @property
     def error(self) -> str | None:
@@ -49,11 +51,8 @@ class BackendVitals:
         return next(iter(self._errors.values()), None)
 
     async def usable(self) -> None:
-        """Return once it can be used."""
-        while self.error is not None:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
+        """Return once the backend can be used."""
+        await self._waiters.wait_for(lambda: self.error is None)
 
     async def measure(self, operation: str, work: Awaitable[T], records: int | None = None) -> T:
         """Await an operation on the backend.
@@ -61,7 +60,7 @@ class BackendVitals:
         Args:
             operation: the method of the contract, or ``flush``.
             work: what to await.
-            records: how many records it is about, for ``flush``.
+            records: number of records, for ``flush``.
 
         Raises:
             BackendError: it failed.
@@ -73,7 +72,7 @@ class BackendVitals:
             self._failed(operation, started, records, error)
             raise
         except Exception as error:
-            # Somebody's own backend: what it raises must not end the loops that keep the others going.
+            # A user's own backend may raise anything; that must not end the loops that call it.
             wrapped = BackendUnavailableError(self._kind, f"{type(error).__name__}: {error}")
             self._failed(operation, started, records, wrapped)
             raise wrapped from error
@@ -94,28 +93,19 @@ class BackendVitals:
     def _failed(self, operation: str, started: float, records: int | None, error: BackendError) -> None:
         self._errors[operation in READS] = str(error)
         self._tell(operation, started, records, str(error))
-        now = time.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + COMPLAINT_INTERVAL
-            logger.error("the backend cannot be used, %s failed: %s", operation, error)
+        self._complaints.log("the backend cannot be used, %s failed: %s", operation, error)
 
     def _worked(self, *, read: bool) -> None:
         if self._errors.pop(read, None) is not None and not self._errors:
-            self._quiet_until = 0.0
+            self._complaints.reset()
             logger.info("the backend can be used again")
-            self._wake()
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+            self._waiters.wake()
 
 
 def _has_written(operation: str, result: object) -> bool:
-    """Whether that an operation succeeded proves that the backend can be written to.
+    """Whether the success of an operation proves that the backend can be written to.
 
-    To open it does not; nor does a renewal that found no lease, or a pruning that found nothing old. A
-    flush consists of saves, which tell for themselves.
+    Not for ``open``, for ``renew`` without a lease, or for ``prune`` with nothing to delete: they may have
+    written nothing. Not for ``flush`` either: its saves are measured one by one.
     """
     return operation not in ("open", "flush") and (result is None or bool(result))

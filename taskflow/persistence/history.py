@@ -1,4 +1,4 @@
-"""Reading what happened: the records in memory and those in the backend as one listing."""
+"""Reads records: those in memory and those in the backend, as one listing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from taskflow.core.models import TaskRecord, TaskStatus
 from taskflow.core.query import MAX_PAGE, Cursor, TaskQuery
+from taskflow.core.running import sliced
 from taskflow.execution.store import TaskStore
 from taskflow.persistence.backend import SnapshotBackend, StatusTotal
 from taskflow.persistence.rows import to_record
@@ -21,9 +22,6 @@ from taskflow.persistence.rows import to_record
 __all__ = ["History", "Page", "Unsaved"]
 
 T = TypeVar("T")
-
-SLICE = 1_000
-"""Records that are looked at before others get their turn on the event loop: about a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class Page:
 
 
 class Unsaved(Protocol):
-    """What has changed and is not in the backend yet."""
+    """Knows the records that are not in the backend yet."""
 
     def unsaved(self) -> Iterable[TaskRecord]:
         """The records; some may have left the store since."""
@@ -50,15 +48,15 @@ class Unsaved(Protocol):
 
 
 class History:
-    """Reads the records of this process and those of the backend; what is in memory is newer.
+    """Reads the records of this process and of the backend. A record in memory replaces its stored copy.
 
     Args:
         store: the records in memory.
-        backend: where the others are; ``None`` if nowhere.
-        unsaved: what is on its way to the backend.
-        ttl: seconds for which what was read of the backend is given again.
+        backend: has the other records; ``None`` if there is none.
+        unsaved: knows the records that are not stored yet.
+        ttl: seconds for which answers of the backend are cached.
 
-    Every method raises `BackendError` where the backend fails.
+    Every method raises `BackendError` if the backend fails.
     """
 
     def __init__(
@@ -86,12 +84,12 @@ class History:
     async def page(self, query: TaskQuery) -> Page:
         """The records asked for, newest first, and where the next page begins."""
         memory = await self._memory()
-        wanted = query.limit + 1  # one more tells whether there is another page
+        wanted = query.limit + 1  # one more than asked for, to know whether there is another page
         records: list[TaskRecord] = []
-        async for part in _sliced(memory.values()):
+        async for part in sliced(memory.values()):
             records = _newest(wanted, [*records, *filter(query.matches, part)])
         if self._backend is not None:
-            # What comes after a full page of memory's is not on it.
+            # If memory fills the page, stored records after its last one are not on the page.
             last = Cursor.of(records[-1]) if len(records) == wanted else None
             stored = [record async for record in self._stored(self._backend, query, memory, wanted, last)]
             records = _newest(wanted, records + stored)
@@ -100,7 +98,7 @@ class History:
         return Page(records[:-1], Cursor.of(records[-2]))
 
     async def totals(self) -> dict[TaskStatus, StatusTotal]:
-        """How many records there are in each state that has any, and how long those took."""
+        """The number and the durations of the records in each state that has any."""
         if self._backend is None or self._unsaved is None:
             return await self._memory_totals()
         return await self._cache.get("totals", functools.partial(_count, self._backend, self._unsaved))
@@ -108,14 +106,14 @@ class History:
     async def _memory(self) -> dict[str, TaskRecord]:
         unsaved = () if self._unsaved is None else self._unsaved.unsaved()
         memory: dict[str, TaskRecord] = {}
-        async for part in _sliced([*unsaved, *self._store.list()]):
+        async for part in sliced([*unsaved, *self._store.list()]):
             memory |= {record.task_id: record for record in part}
         return memory
 
     async def _memory_totals(self) -> dict[TaskStatus, StatusTotal]:
         counts: dict[TaskStatus, int] = defaultdict(int)
         durations: dict[TaskStatus, list[float]] = defaultdict(list)
-        async for part in _sliced((await self._memory()).values()):
+        async for part in sliced((await self._memory()).values()):
             for record in part:
                 counts[record.status] += 1
                 if record.duration is not None:
@@ -133,7 +131,7 @@ class History:
         wanted: int,
         last: Cursor | None,
     ) -> AsyncIterator[TaskRecord]:
-        """The newest records that match and are in the backend alone: as many as wanted, up to a place."""
+        """The newest matching records that only the backend has: about ``wanted``, newer than ``last``."""
         part = query.following(query.after, min(wanted, MAX_PAGE))
         while True:
             rows = await self._cache.get(part, functools.partial(backend.find, part))
@@ -149,26 +147,18 @@ class History:
 
 
 def _newest(count: int, records: Iterable[TaskRecord]) -> list[TaskRecord]:
-    """The records that come first in the listing; the order of `Cursor`, without making one for each."""
+    """The records that come first in the listing. The order is that of `Cursor`; making cursors is slow."""
     return heapq.nlargest(count, records, key=operator.attrgetter("created_at", "task_id"))
 
 
 async def _count(backend: SnapshotBackend, unsaved: Unsaved) -> dict[TaskStatus, StatusTotal]:
-    """What the backend counts, once it has everything."""
+    """Save everything, then let the backend count."""
     await unsaved.flush()
     return await backend.count()
 
 
-async def _sliced(records: Iterable[TaskRecord]) -> AsyncIterator[list[TaskRecord]]:
-    """The records in parts, with a turn for others on the event loop in between."""
-    everything = list(records)
-    for start in range(0, len(everything), SLICE):
-        yield everything[start : start + SLICE]
-        await asyncio.sleep(0)
-
-
 class _Cache:
-    """Answers that are given again for a while; who asks for one under way waits for it."""
+    """Caches answers for ``ttl`` seconds. Callers with the same key share one question to the backend."""
 
     def __init__(self, ttl: float) -> None:
         self._ttl = ttl

@@ -15,9 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from taskflow.core.backoff import Backoff
 from taskflow.core.exceptions import BackendError, CommitError
 from taskflow.core.models import TaskRecord, TaskStatus
-from taskflow.core.running import running_loop
+from taskflow.core.running import CODEC_SLICE, call_on, running_loop, sliced
+from taskflow.core.waiters import Waiters
 from taskflow.persistence.backend import Change, Outcome
 from taskflow.persistence.lease import Instance
 from taskflow.persistence.rows import RELEASED, TaskRow, to_row
@@ -29,11 +31,8 @@ logger = logging.getLogger("taskflow")
 GROUP: Final = 500
 """The most changes of one commit."""
 
-PART: Final = 250
-"""Rows that are made at once: about four milliseconds of the event loop."""
-
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-"""Seconds until a backend that failed is tried again; each time twice as long."""
+"""Seconds between tries to write to a backend that failed, see `Backoff`."""
 
 NOT_STARTED = "the TaskManager has not been started, so that nothing can be stored"
 
@@ -62,7 +61,7 @@ class DurableTask:
         self.holder: str | None = None
         self.lost = False
         self._journal = journal
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters = Waiters()
 
     @property
     def open(self) -> bool:
@@ -108,17 +107,11 @@ class DurableTask:
 
     async def wait(self) -> None:
         """Return when nothing is open; on the journal's loop."""
-        while self.open:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
+        await self._waiters.wait_for(lambda: not self.open)
 
     def wake(self) -> None:
         """Let go of those who wait; on the journal's loop."""
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._waiters.wake()
 
 
 @dataclass(slots=True)
@@ -164,7 +157,7 @@ class Journal:
         self._idle = asyncio.Event()
         self._down: str | None = None
         self._suspended = False
-        self._pause = FIRST_PAUSE
+        self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
 
     # What the engine tells it, from any thread
 
@@ -219,11 +212,10 @@ class Journal:
 
     async def confirm(self) -> None:
         """Store again in which state every task is: what others took over meanwhile turns out to be lost."""
-        for number, task in enumerate(list(self._tasks.values())):
-            if task.status is not None and not task.queued and not task.lost:
-                self._put(task)
-            if number % PART == PART - 1:
-                await asyncio.sleep(0)
+        async for tasks in sliced(self._tasks.values(), CODEC_SLICE):
+            for task in tasks:
+                if task.status is not None and not task.queued and not task.lost:
+                    self._put(task)
 
     def _put(self, task: DurableTask, *, released: bool = False) -> None:
         row = to_row(task.record, RELEASED)
@@ -235,11 +227,7 @@ class Journal:
 
     def _soon(self, call: Callable[[], None]) -> None:
         """Call something on the journal's loop, if it has one; from any thread."""
-        loop = self._loop
-        if loop is not None and loop is running_loop():
-            call()
-        elif loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(call)
+        call_on(self._loop, call)
 
     @property
     def backlog(self) -> int:
@@ -278,7 +266,7 @@ class Journal:
         """Begin to write, on the running loop, with what was queued before."""
         self._loop = asyncio.get_running_loop()
         self._work, self._idle = asyncio.Event(), asyncio.Event()
-        self._pause = FIRST_PAUSE
+        self._backoff.reset()
         self._worker = self._loop.create_task(self._run(), context=contextvars.Context())
         self._work.set()
 
@@ -334,7 +322,8 @@ class Journal:
             self._give_back(group, str(error))
             await self._wait_a_while()
         else:
-            self._down, self._pause = None, FIRST_PAUSE
+            self._down = None
+            self._backoff.reset()
             for entry, outcome in zip(group, outcomes, strict=True):
                 self._settle(entry, outcome)
 
@@ -369,8 +358,7 @@ class Journal:
         With what is queued, while new tasks are still refused: they would wait for the answer. There is
         something as a rule, if only that those were cancelled which may have been stored.
         """
-        await asyncio.sleep(self._pause)
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        await asyncio.sleep(self._backoff.next())
         if not self._queue:
             self._down = None
 

@@ -1,4 +1,4 @@
-"""Everything that a backend adds to the engine, wired together; the engine runs without it as well."""
+"""Connects a backend to the engine; the engine also runs without one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from taskflow.arguments.keeper import ArgumentKeeper
+from taskflow.core.backoff import Backoff
 from taskflow.core.checks import check_int, check_seconds
 from taskflow.core.events import LifecycleEvent
 from taskflow.core.exceptions import BackendError, BackendUnavailableError, ConfigurationError
@@ -33,17 +34,16 @@ __all__ = ["Persistence", "PersistenceOptions"]
 
 logger = logging.getLogger("taskflow")
 
-FIRST_PAUSE: Final = 0.5
-LONGEST_PAUSE: Final = 30.0
-"""Seconds until a backend that was away at the start is tried again; each time twice as long."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds between tries to reach a backend that was away at the start, see `Backoff`."""
 
-LAST_WORD: Final = 5.0
-"""Seconds that a shutdown waits for the backend, at each of its steps."""
+STEP_TIMEOUT: Final = 5.0
+"""Seconds that each step of a shutdown waits for the backend."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersistenceOptions:
-    """How often things happen, and how long they are waited for; the parameters of `TaskManager`.
+    """Intervals, timeouts and limits of persistence; see the parameters of `TaskManager`.
 
     Raises:
         ConfigurationError: a value is out of range.
@@ -69,7 +69,7 @@ class PersistenceOptions:
 
 @dataclass(frozen=True, slots=True)
 class EngineParts:
-    """What persistence reads and drives."""
+    """The parts of the engine that persistence uses."""
 
     stream: EventStream
     store: TaskStore
@@ -80,20 +80,20 @@ class EngineParts:
 
 
 class Persistence:
-    """Keeps the tasks of one manager in a backend.
+    """Stores the tasks of one manager in a backend.
 
-    It reads the event stream: what a task goes through reaches the backend because it is an event, by
-    the journal for durable tasks and by the scheduler for all others.
+    It subscribes to the event stream. At each event of a durable task, the journal writes the new state;
+    all other tasks are saved by the scheduler, every now and then.
 
     Args:
-        backend: where they are kept.
+        backend: where the tasks are stored.
         engine: the parts of the engine.
         options: times and limits.
 
     Attributes:
-        vitals: how the backend is doing.
-        journal: writes durable tasks.
-        scheduler: saves the history.
+        vitals: whether the backend can be used now.
+        journal: writes the states of durable tasks.
+        scheduler: saves all other tasks.
     """
 
     def __init__(self, backend: SnapshotBackend, engine: EngineParts, options: PersistenceOptions) -> None:
@@ -125,10 +125,10 @@ class Persistence:
     # Life
 
     async def connect(self) -> None:
-        """Open the backend and take a lease; while the backend is away, go on without it.
+        """Open the backend and acquire a lease. If the backend is unavailable, `begin` tries again later.
 
         Raises:
-            BackendFormatError: what is there cannot be used, now or later.
+            BackendFormatError: the stored data cannot be used; trying again does not help.
         """
         try:
             await self._connect()
@@ -136,7 +136,7 @@ class Persistence:
             self.journal.suspend(str(error))
 
     async def begin(self) -> None:
-        """Write, save and look after others' tasks from now on; take over the first of them."""
+        """Start the loops that write, save and recover tasks; recover the first tasks at once."""
         self._stopping = False
         self.journal.start()
         if self._connected:
@@ -150,10 +150,9 @@ class Persistence:
         self._connected = True
 
     async def _connect_later(self) -> None:
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while not self._connected:
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            await asyncio.sleep(backoff.next())
             try:
                 await self._connect()
             except BackendError:  # logged
@@ -162,7 +161,7 @@ class Persistence:
         await self._begin()
 
     async def _begin(self) -> None:
-        self._spawn(self._instance.keep(self.journal.confirm))
+        self._spawn(self._instance.run(self.journal.confirm))
         self._saving = self._spawn(self.scheduler.run())
         if self._stopping:  # the backend has come back during a shutdown
             return
@@ -171,7 +170,7 @@ class Persistence:
         self._recovering = self._spawn(self._recovery.run())
 
     def _spawn(self, loop: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        # An empty context: what lives long must not live in the trace of whoever starts it.
+        # An empty context: the loop must not become part of the trace of the code that starts it.
         task = asyncio.get_running_loop().create_task(loop, context=contextvars.Context())
         self._loops.add(task)
         task.add_done_callback(self._ended)
@@ -183,40 +182,40 @@ class Persistence:
             logger.critical("a loop of the persistence has ended", exc_info=task.exception())
 
     def stop_recovering(self) -> None:
-        """Take no more tasks over: a shutdown has begun."""
+        """Do not recover any more tasks: a shutdown has begun."""
         self._stopping = True
         if self._recovering is not None:
             self._recovering.cancel()
 
     async def shutdown(self) -> None:
-        """Save what is unfinished for whoever takes it over, and what has changed; then let go."""
+        """Hand over unfinished tasks, save the rest, end the lease and close the backend."""
         left = [record for record in self._store.live() if not self.journal.release(record)]
-        await self.journal.close(LAST_WORD)
+        await self.journal.close(STEP_TIMEOUT)
         await _end(self._saving, self._recovering)
         if self._connected:
-            # What is to run again comes first: a long history may take all the time that there is.
-            await self._last_word(self._hand_over(left))
-            await self._last_word(self.scheduler.flush())
+            # Tasks that will run again come first: saving a long history may use up the time.
+            await self._step(self._hand_over(left))
+            await self._step(self.scheduler.flush())
         elif left or self.journal.backlog:
             logger.error("the backend never answered: what was to be kept is lost")
         await _end(*self._loops)
         self._saving = self._recovering = None
         if self._connected:
-            # After the last heartbeat: finding no lease, it would take a new one.
-            await self._last_word(self._instance.release())
-        await self._last_word(self.backend.close())
+            # After the last heartbeat: one that finds no lease acquires a new one.
+            await self._step(self._instance.release())
+        await self._step(self.backend.close())
         for record in self._store.live():
             self._store.forget(record.task_id)
         self._connected = False
 
     async def _hand_over(self, left: list[TaskRecord]) -> None:
-        await self._claims.give_back()
-        await self.scheduler.release(left)
+        await self._claims.undo_unanswered()
+        await self.scheduler.hand_over(left)
 
-    async def _last_word(self, work: Coroutine[Any, Any, None]) -> None:
-        """Await a step of the shutdown, but not for ever, and whatever becomes of it go on."""
+    async def _step(self, work: Coroutine[Any, Any, None]) -> None:
+        """Await one step of the shutdown, but not too long; log a failure instead of raising it."""
         try:
-            async with asyncio.timeout(LAST_WORD):
+            async with asyncio.timeout(STEP_TIMEOUT):
                 await work
         except BackendError as error:
             logger.error("the backend did not take everything at shutdown: %s", error)  # noqa: TRY400
@@ -224,17 +223,17 @@ class Persistence:
             logger.error("the backend did not answer in time at shutdown")  # noqa: TRY400
 
     async def reserve(self, record: TaskRecord) -> bool:
-        """Store a record that is about to be made, unless its id is taken: whether it is ours to make.
+        """Store a record before its task exists; false if another instance has stored this id already.
 
         Raises:
-            BackendError: the backend cannot be asked.
+            BackendError: the backend could not be used.
         """
         if not self._connected:
             return True
         (outcome,) = await self._instance.commit(lambda token: [Change(to_row(record, token))])
         return outcome.applied
 
-    # What the engine and the journal tell
+    # Called by the engine and the journal
 
     def _on_event(self, event: Event) -> None:
         record = self._record(event.task_id)
@@ -251,15 +250,15 @@ class Persistence:
         self.scheduler.note(record)
 
     def _record(self, task_id: str) -> TaskRecord | None:
-        """The record with this id, also if it left the memory before its end was told."""
+        """The record with this id. The store may have dropped it before its last event arrives here."""
         task = self.journal.find(task_id)
         return self._store.get(task_id) if task is None else task.record
 
     def _on_refused(self, task: DurableTask) -> None:
-        """Cancel a task that could not be stored; it is history, and nothing that could be revived."""
+        """Cancel a task that could not be stored. It is kept for the history, and will not be recovered."""
         record = task.record
         record.durable = task.sent
-        if task.holder == record.task_id:  # the same retry, by another instance: the record is its
+        if task.holder == record.task_id:  # another instance made the same retry, and owns this record
             self._lost.add(record.task_id)
         else:
             record.duplicate_of = task.holder
@@ -271,7 +270,7 @@ class Persistence:
 
     def _on_lost(self, task: DurableTask) -> None:
         record = task.record
-        if task.refused is not None:  # nothing was stored, as is known now
+        if task.refused is not None:  # it turned out that nothing was stored
             record.durable = False
             self.scheduler.note(record)
             return
@@ -285,13 +284,13 @@ class Persistence:
             self._driver.interrupt(execution, "lease_lost")
 
     def _let_go(self, task_id: str) -> None:
-        """Forget a record whose truth is in the backend now."""
+        """Forget a record: another instance has the task, and the backend has its true state."""
         self._lost.discard(task_id)
         self._store.forget(task_id)
 
 
 async def _end(*loops: asyncio.Task[None] | None) -> None:
-    """Cancel those that there are, and wait for them."""
+    """Cancel the loops that run, and wait for their end."""
     running = [loop for loop in loops if loop is not None]
     for loop in running:
         loop.cancel()

@@ -1,15 +1,15 @@
-"""What becomes of tasks that another process left unfinished: at a clean stop, or by dying.
+"""Recovers tasks that another process left unfinished, at a clean stop or by dying.
 
 ::
 
-    released at a clean stop               → PENDING, runs         requeued
+    handed over at a clean stop            → PENDING, runs         requeued
     durable, left PENDING or RETRYING      → PENDING, runs         rescued
     durable, left RUNNING                  → PENDING, runs again   rescued; with requeue_on_interrupt
                                            → INTERRUPTED           rescued; without
                                            → FAILED                poison; its process died too often
     not durable, its process died          → INTERRUPTED           shutdown
 
-They go on through the store like any other task, so that what happens to them makes ordinary events.
+They go through the store like any other task, so that they make the same events.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from taskflow.core.exceptions import BackendError
 from taskflow.core.models import Failure, TaskRecord, TaskStatus
 from taskflow.core.options import TaskOptions
 from taskflow.core.query import Cursor
-from taskflow.core.running import running_loop
+from taskflow.core.running import call_on
 from taskflow.execution.dispatch import Dispatcher
 from taskflow.execution.registry import TaskEntry
 from taskflow.execution.running.attempt import Execution
@@ -39,16 +39,16 @@ __all__ = ["Recovery"]
 logger = logging.getLogger("taskflow")
 
 BATCH: Final = 100
-"""Rows that are claimed at once."""
+"""Most rows that one call claims."""
 
-CROWD: Final = 200
-"""Recovered tasks that are under way at once: what a crash left must not crowd out new work."""
+MAX_RECOVERED: Final = 200
+"""Most recovered tasks that wait or run at the same time, so that new tasks get their turn."""
 
 PENDING, RUNNING = TaskStatus.PENDING, TaskStatus.RUNNING
 
 
 class Recovery:
-    """Takes such tasks over, at the start and then every few seconds.
+    """Recovers such tasks at the start, and then every few seconds.
 
     Args:
         claims: finds them.
@@ -79,10 +79,10 @@ class Recovery:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def begin(self) -> None:
-        """Take over the first of them, and log what nobody here can run.
+        """Recover the first tasks, and log which ones cannot run here.
 
         Raises:
-            BackendError: the backend cannot be asked.
+            BackendError: the backend could not be used.
         """
         self._loop, self._room = asyncio.get_running_loop(), asyncio.Event()
         self._under_way.clear()
@@ -90,25 +90,22 @@ class Recovery:
         await self._take_some(None)
 
     async def run(self) -> None:
-        """Look again and again until cancelled."""
+        """Search every ``interval`` seconds until cancelled."""
         while True:
-            with contextlib.suppress(BackendError):  # logged; the next look tries again
+            with contextlib.suppress(BackendError):  # logged; the next search tries again
                 await self._take_all()
             await asyncio.sleep(self._interval)
 
     def make_room(self, task_id: str) -> None:
-        """A task has ended, or waits for its next attempt, perhaps one of these; from any thread."""
+        """Called when any task has ended or waits for a retry: the next one can be recovered. Thread-safe."""
         if task_id in self._under_way:
             self._under_way.discard(task_id)
-            if self._loop is running_loop():
-                self._room.set()
-            elif self._loop is not None and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._room.set)
+            call_on(self._loop, self._room.set)
 
     async def _take_all(self) -> None:
         place = await self._take_some(None)
         while place is not None:
-            while len(self._under_way) > CROWD - BATCH:
+            while len(self._under_way) > MAX_RECOVERED - BATCH:
                 self._room.clear()
                 await self._room.wait()
             place = await self._take_some(place)
@@ -120,7 +117,7 @@ class Recovery:
         return place
 
     def _is_here(self, task_id: str) -> bool:
-        """Whether the task is under way in this process: if its row is not ours any more, it will notice."""
+        """Whether the task is unfinished in this process. The journal notices if another instance has it."""
         record = self._store.get(task_id)
         return (record is not None and not record.finished) or self._journal.find(task_id) is not None
 
@@ -140,7 +137,7 @@ class Recovery:
             self._start(claim, claim.entry)
 
     def _has_ended(self, claim: Claim, present: TaskRecord) -> None:
-        """Store the end of a task of this process that an earlier shutdown could not."""
+        """Store the end of a task of this process, which an earlier shutdown could not store."""
         if present.durable:
             self._journal.adopt(present, claim.row.status)
             self._journal.note(present)
@@ -178,7 +175,7 @@ class Recovery:
         )
         if record.next_attempt_at is not None:
             execution.retry_delay = max(0.0, (record.next_attempt_at - utcnow()).total_seconds())
-        if not execution.retry_delay:  # who waits does not crowd
+        if not execution.retry_delay:  # a task that waits for its retry does not count
             self._under_way.add(record.task_id)
         self._dispatcher.driver.admit(execution)
         self._dispatcher.dispatch((execution,))

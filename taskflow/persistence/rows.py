@@ -1,7 +1,7 @@
-"""The one record codec: a record as a row of any backend, and back.
+"""Converts records to rows and back; every backend stores these rows.
 
-What backends filter, order and compare by is a column. Everything else is one JSON object, ``body``,
-that no backend looks into: a new field of a record is named here, once.
+Fields that backends filter, sort or compare by are columns. All other fields are in one JSON object,
+``body``, that no backend reads. A new field of a record is named here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from taskflow.core.query import Cursor, labels, microseconds, moment, search_tex
 __all__ = ["RELEASED", "TaskRow", "to_record", "to_row"]
 
 RELEASED: Final = ""
-"""The owner of an unfinished row that nobody owns: whoever comes first may take it."""
+"""The ``owner`` of an unfinished row that was handed over: any instance may claim it."""
 
 KEY_HOLDERS = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.SUCCESS})
 """The states in which a task holds its idempotency key."""
@@ -31,7 +31,7 @@ PLAIN = (
     "idempotency_key", "retry_of", "reason", "registered", "code_function", "trace_context",
     "duplicate_of", "rescues", "options",
 )  # fmt: skip
-"""Fields that are JSON values as they are. Left out where they have their defaults, as most of them do."""
+"""Fields whose values are JSON already. A field that has its default, as most do, is left out."""
 
 MOMENTS = ("start_time", "attempt_started", "next_attempt_at")
 
@@ -42,23 +42,24 @@ DEFAULTS = _plain(TaskRecord("", ""))
 
 @dataclass(slots=True, kw_only=True)
 class TaskRow:
-    """A record at rest.
+    """A record as it is stored.
 
     Attributes:
         task_id: the primary key.
         func_name: registered name of the function.
-        status: where the task stands.
-        created: when it was enqueued, and ``ended`` when it ended: microseconds since 1970, UTC.
+        status: state of the task.
+        created, ended: when it was enqueued and when it ended; microseconds since 1970, UTC.
         duration: seconds from the first start to the end.
-        owner: lease token of the instance that has the task; `RELEASED` if anyone may take it; ``None``
-            once it has ended.
-        durable: whether it was written ahead: then it changes by `SnapshotBackend.commit` alone.
-        held_key: its idempotency key while it holds it; unique among durable rows.
+        owner: lease token of the instance that has the task; `RELEASED` if any instance may claim it;
+            ``None`` once it has ended.
+        durable: whether it was written ahead; then only `SnapshotBackend.commit` changes it.
+        held_key: its idempotency key, as long as no other task may have the same; unique among durable
+            rows.
         labels: its tags, each as ``key=value``, in order.
-        search: what can be searched, in lower case.
+        search: text that `TaskQuery.q` is searched in, in lower case.
         encrypted: whether ``payload`` is a Fernet token.
-        payload: the encoded arguments; ``None`` if they were not kept. Never changes.
-        body: JSON text of everything else, ASCII only.
+        payload: the encoded arguments; ``None`` if they were not stored. Never changes.
+        body: JSON text of all other fields, ASCII only.
     """
 
     task_id: str
@@ -83,8 +84,8 @@ class TaskRow:
 
 
 def to_row(record: TaskRecord, owner: str | None) -> TaskRow:
-    """A record as a row of the instance ``owner``; a finished one belongs to nobody."""
-    # First: another thread may be changing the record, and sets this last.
+    """The row of a record, owned by the lease token ``owner``; a finished one has no owner."""
+    # Read first: a thread that changes the record sets the status last.
     status = record.status
     plain = zip(PLAIN, _plain(record), DEFAULTS, strict=True)
     body = {name: value for name, value, default in plain if value != default}
@@ -116,7 +117,7 @@ def to_row(record: TaskRecord, owner: str | None) -> TaskRow:
 
 
 def _json(body: dict[str, Any]) -> str:
-    """JSON, ASCII only. Most bodies are that anyway, and then this takes a third of the time."""
+    """JSON, ASCII only. ``to_json`` is three times as fast, and most bodies are ASCII anyway."""
     try:
         text = to_json(body)
     except PydanticSerializationError:  # a lone surrogate
@@ -125,7 +126,7 @@ def _json(body: dict[str, Any]) -> str:
 
 
 def to_record(row: TaskRow) -> TaskRecord:
-    """The record that a row was made from. Its arguments stay encoded.
+    """The record of a row. Its arguments stay encoded.
 
     Raises:
         BackendFormatError: the row's body is not what `to_row` writes.

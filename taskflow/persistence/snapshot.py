@@ -1,4 +1,4 @@
-"""Keeping the history: what has changed is saved to the backend every now and then, and at shutdown."""
+"""Saves changed records to the backend at intervals and at shutdown, and deletes old ones."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from datetime import timedelta
 from itertools import islice
 from typing import Final
 
+from taskflow.core.backoff import Backoff
 from taskflow.core.clock import utcnow
 from taskflow.core.exceptions import BackendError
 from taskflow.core.models import TaskRecord
-from taskflow.core.running import running_loop
+from taskflow.core.running import CODEC_SLICE, call_on
 from taskflow.persistence.lease import Instance
 from taskflow.persistence.rows import RELEASED, to_row
 
@@ -23,17 +24,14 @@ __all__ = ["SnapshotScheduler"]
 
 logger = logging.getLogger("taskflow")
 
-PART: Final = 250
-"""Records that are encoded at once: about four milliseconds of the event loop."""
+FLUSH_AT: Final = 5_000
+"""With this many changed records, a flush begins without waiting for the interval."""
 
-EARLY: Final = 5_000
-"""Changed records that are not kept waiting for the interval."""
-
-MOST: Final = 100_000
-"""Changed records that are kept while the backend is away; beyond, the oldest finished one is given up."""
+MAX_CHANGED: Final = 100_000
+"""Changed records that are kept in memory while the backend is unavailable; then the oldest is dropped."""
 
 FIRST_PAUSE: Final = 1.0
-"""Seconds until a flush that failed is tried again; each time twice as long, up to the interval."""
+"""Seconds until a flush that failed is tried again; the pauses grow up to the interval of flushes."""
 
 PRUNE_INTERVAL: Final = 3600.0
 
@@ -41,10 +39,10 @@ PRUNE_INTERVAL: Final = 3600.0
 class SnapshotScheduler:
     """Saves changed records, each once however often it changed.
 
-    Durable tasks that have not ended are the journal's: their rows change under conditions.
+    Not for durable tasks that have not ended: the journal writes those, with conditional changes.
 
     Args:
-        instance: whose records they are, and where they go.
+        instance: owns the rows, and has the backend.
         interval: seconds between two flushes.
         retention_days: days after which an ended task is deleted; ``None`` keeps them.
     """
@@ -61,33 +59,31 @@ class SnapshotScheduler:
         self._flushing = asyncio.Lock()
         self._early = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._given_up = 0
+        self._dropped = 0
 
     def note(self, record: TaskRecord) -> None:
         """Remember that a record has changed; from any thread."""
         with self._lock:
             self._changed[record.task_id] = record
-            if len(self._changed) > MOST:
-                self._give_up()
-        if len(self._changed) == EARLY:
+            if len(self._changed) > MAX_CHANGED:
+                self._drop_oldest()
+        if len(self._changed) == FLUSH_AT:
             self._hurry()
 
-    def _give_up(self) -> None:
-        """Forget the record that has waited longest: memory is not the place for an outage of days."""
+    def _drop_oldest(self) -> None:
+        """Drop the record that has waited longest, so that a long outage does not fill the memory."""
         del self._changed[next(iter(self._changed))]
-        self._given_up += 1
-        if self._given_up % MOST == 1:
-            logger.error("the backend has been away for too long: the oldest changes are given up")
+        self._dropped += 1
+        if self._dropped % MAX_CHANGED == 1:
+            logger.error(
+                "the backend has been unavailable for too long: the oldest unsaved records are dropped"
+            )
 
     def _hurry(self) -> None:
-        loop = self._loop
-        if loop is running_loop():
-            self._early.set()
-        elif loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._early.set)
+        call_on(self._loop, self._early.set)
 
     def unsaved(self) -> Iterable[TaskRecord]:
-        """The records that have changed since they were saved, those that are being saved among them."""
+        """The records that are not in the backend as they are now, also those that are being saved."""
         with self._lock:
             return list((self._saving | self._changed).values())
 
@@ -95,17 +91,17 @@ class SnapshotScheduler:
         """Save what has changed.
 
         Raises:
-            BackendError: that failed; what was not saved is tried again later.
+            BackendError: that failed; the next flush tries the unsaved records again.
         """
-        # With nothing to save it still counts as done; but not as proof that the backend is back.
+        # A flush without records is still measured, but not while the backend fails: it would prove nothing.
         if self._changed or self._instance.vitals.error is None:
             async with self._flushing:
                 await self._instance.vitals.measure("flush", self._save_changed(), len(self._changed))
 
     async def _save_changed(self) -> None:
-        # What changes meanwhile is left for the next time: otherwise a busy application never ends.
+        # Only as many as there are now: in a busy application there are always new ones.
         left = len(self._changed)
-        while left > 0 and (part := self._take(min(left, PART))):
+        while left > 0 and (part := self._take(min(left, CODEC_SLICE))):
             left -= len(part)
             try:
                 await self.save(part)
@@ -114,25 +110,25 @@ class SnapshotScheduler:
                 raise
             self._saving = {}
 
-    async def save(self, records: Iterable[TaskRecord], *, released: bool = False) -> None:
-        """Save some records now; ``released`` for anybody to take over.
+    async def save(self, records: Iterable[TaskRecord], *, handed_over: bool = False) -> None:
+        """Save some records now; with ``handed_over``, any instance may take them over.
 
         Raises:
             BackendError: that failed.
         """
-        owner = RELEASED if released else self._instance.token
+        owner = RELEASED if handed_over else self._instance.token
         rows = [to_row(record, owner) for record in records]
         await self._instance.vitals.measure("save", self._instance.backend.save(rows))
 
-    async def release(self, records: Collection[TaskRecord]) -> None:
-        """Save unfinished records for anybody to take over; a flush does not save them any more.
+    async def hand_over(self, records: Collection[TaskRecord]) -> None:
+        """Save unfinished records so that any instance may take them over; no later flush saves them.
 
         Not to be called while `run` runs.
 
         Raises:
             BackendError: that failed.
         """
-        await self.save(records, released=True)
+        await self.save(records, handed_over=True)
         with self._lock:
             for record in records:
                 self._changed.pop(record.task_id, None)
@@ -153,28 +149,30 @@ class SnapshotScheduler:
         self._loop = asyncio.get_running_loop()
         self._early, self._flushing = asyncio.Event(), asyncio.Lock()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_flushing(), context=contextvars.Context())
+            group.create_task(self._flush_loop(), context=contextvars.Context())
             if self.retention_days is not None:
-                group.create_task(self._keep_pruning(self.retention_days), context=contextvars.Context())
+                group.create_task(self._prune_loop(self.retention_days), context=contextvars.Context())
 
-    async def _keep_flushing(self) -> None:
+    async def _flush_loop(self) -> None:
+        backoff = Backoff(FIRST_PAUSE, self.interval)
         pause = self.interval
         while True:
             await self._wait(pause)
             try:
                 await self.flush()
             except BackendError:  # logged
-                pause = min(self.interval, FIRST_PAUSE if pause == self.interval else 2 * pause)
+                pause = backoff.next()
             else:
+                backoff.reset()
                 pause = self.interval
 
     async def _wait(self, seconds: float) -> None:
-        """Wait for the time, or, unless the backend is away, for many changes."""
+        """Wait for some seconds, or until many records have changed, unless the backend is unavailable."""
         self._early.clear()
         if self._instance.vitals.error is not None:
             await asyncio.sleep(seconds)
             return
-        if len(self._changed) >= EARLY:  # they came while others were being saved
+        if len(self._changed) >= FLUSH_AT:  # changed during the last flush
             return
         try:
             async with asyncio.timeout(seconds):
@@ -182,17 +180,20 @@ class SnapshotScheduler:
         except TimeoutError:
             return
 
-    async def _keep_pruning(self, days: float) -> None:
+    async def _prune_loop(self, days: float) -> None:
         while True:
             with contextlib.suppress(BackendError):  # logged; the next round tries again
                 await self.prune(days)
             await asyncio.sleep(PRUNE_INTERVAL)
 
     async def prune(self, days: float) -> int:
-        """Delete the tasks that ended more than ``days`` days ago, and their keys; returns how many.
+        """Delete the tasks that ended more than ``days`` days ago, with their idempotency keys.
+
+        Returns:
+            How many were deleted.
 
         Raises:
-            BackendError: that failed; what was deleted before stays deleted.
+            BackendError: that failed; some may have been deleted.
         """
         before, deleted = utcnow() - timedelta(days=days), 0
         while count := await self._instance.vitals.measure("prune", self._instance.backend.prune(before)):

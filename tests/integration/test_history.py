@@ -61,7 +61,7 @@ async def test_a_record_that_changed_is_saved_once_and_then_no_more():
 
 
 async def test_what_piles_up_while_others_are_saved_is_saved_at_once(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(snapshot, "EARLY", 10)
+    monkeypatch.setattr(snapshot, "FLUSH_AT", 10)
     backend = SlowBackend()
     async with Instance(backend, snapshot_interval=3600) as instance:
         instance.go.set()

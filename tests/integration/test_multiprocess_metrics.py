@@ -17,9 +17,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from taskflow.core.bounded import BoundedNames
 from taskflow.metrics import CATALOGUE
 from taskflow.metrics.instruments import MemoryInstruments
-from taskflow.metrics.labels import BoundedLabel
 from taskflow.metrics.multiprocess import SaturationMirror, forget_dead_processes
 from taskflow.metrics.saturation import Reading, Saturation
 from tests.processes import PATIENCE, eventually
@@ -260,7 +260,7 @@ def test_gauges_go_on_being_refreshed_after_a_refresh_that_failed(monkeypatch, c
             refreshed.set()
             return []
 
-    mirror = SaturationMirror(Source(BoundedLabel()), MemoryInstruments(CollectorRegistry()))
+    mirror = SaturationMirror(Source(BoundedNames()), MemoryInstruments(CollectorRegistry()))
     mirror.start()
     assert refreshed.wait(PATIENCE)
     mirror.stop()

@@ -11,9 +11,7 @@ from uuid import UUID
 import pytest
 from cryptography.fernet import Fernet
 
-from taskflow import (
-    TaskStatus,
-)
+from taskflow import TaskStatus
 from taskflow.backends import MemoryBackend
 from taskflow.persistence.rows import RELEASED
 from tests.faulty import FaultyBackend
@@ -163,7 +161,7 @@ async def test_a_shutdown_saves_what_is_to_run_again_before_a_long_history(monke
                 await asyncio.Event().wait()  # the history takes longer than there is time
             await super().save(rows)
 
-    monkeypatch.setattr("taskflow.persistence.persistence.LAST_WORD", 0.1)
+    monkeypatch.setattr("taskflow.persistence.persistence.STEP_TIMEOUT", 0.1)
     backend = SlowBackend()
     async with Instance(backend, requeue_pending=True, snapshot_interval=3600) as instance:
         instance.go.set()

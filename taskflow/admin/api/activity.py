@@ -12,6 +12,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from taskflow.core.bounded import BoundedNames
 from taskflow.core.events import LifecycleEvent, LogEvent
 from taskflow.core.models import TERMINAL, TaskStatus
 
@@ -19,10 +20,6 @@ __all__ = ["BUCKETS", "BUCKET_SECONDS", "QUANTILES", "Activity", "NamedActivity"
 
 BUCKET_SECONDS = 10
 BUCKETS = 60
-
-MAX_NAMES = 100
-OTHER = "other"
-"""The name under which those past `MAX_NAMES` are counted together, as in the metrics."""
 
 STEPS = 16
 """Classes of latency per factor of two: a percentile is the middle of its class, 2.2 % off at most."""
@@ -147,6 +144,7 @@ class Activity:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
+        self._bounded = BoundedNames()
         self._names: dict[str, NamedActivity] = {}
 
     def __call__(self, event: LifecycleEvent | LogEvent) -> None:
@@ -161,13 +159,12 @@ class Activity:
             named.add(event, self._bucket_number())
 
     def named(self, func_name: str, registered: bool) -> NamedActivity:
-        """The tasks of a name; past `MAX_NAMES` all others together."""
+        """The tasks of a name; past `NAME_LIMIT` names, of all others together, as in the metrics."""
         found = self._names.get(func_name)
         if found is not None:
             return found
-        if len(self._names) >= MAX_NAMES:
-            func_name, registered = OTHER, False
-        return self._names.setdefault(func_name, NamedActivity(func_name, registered))
+        bounded = self._bounded.value(func_name)
+        return self._names.setdefault(bounded, NamedActivity(bounded, registered and bounded == func_name))
 
     def _bucket_number(self) -> int:
         return int(self._clock() // BUCKET_SECONDS)

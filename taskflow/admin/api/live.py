@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from taskflow.admin.api.activity import Activity, NamedActivity
 from taskflow.core.models import TaskRecord, TaskStatus
+from taskflow.core.running import sliced
 from taskflow.execution.store import TaskStore
 
 __all__ = ["Live", "look"]
 
 LIVE = (TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING)
-
-SLICE = 1_000
-"""Records that are looked at before others get their turn on the event loop."""
 
 
 @dataclass(slots=True)
@@ -49,11 +46,9 @@ class Live:
 async def look(store: TaskStore, activity: Activity) -> Live:
     """Look through the records in memory."""
     live = Live()
-    records = store.list()
-    for start in range(0, len(records), SLICE):
-        for record in records[start : start + SLICE]:
+    async for records in sliced(store.list()):
+        for record in records:
             status = record.status  # once: the task may be in another thread
             if status in LIVE:
                 live.add(status, record, activity.named(record.func_name, record.registered))
-        await asyncio.sleep(0)
     return live

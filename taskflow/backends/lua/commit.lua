@@ -27,7 +27,7 @@ local function stands(row, owner, status)
   return row[OWNER] == owner and row[STATUS] == status
 end
 
--- All are read before the first is written: what is not ours stops the script while nothing has changed.
+-- All rows are read before the first is written: foreign data stops the script before anything is changed.
 for number, change in ipairs(changes) do
   stored[number] = read(change[1])
 end

@@ -5,8 +5,8 @@ local function microseconds_from_now(seconds)
   return string.format('%.0f', time[1] * 1e6 + time[2] + seconds * 1e6)
 end
 
--- Calls `visit` with each lane, and its sorted set, of the owners that have no lease that lasts. Those
--- that have no rows any more are forgotten.
+-- Calls `visit` with each lane, and its sorted set, of the owners that have no valid lease. Owners
+-- without rows are forgotten.
 local function each_ownerless(visit)
   local leases = prefix .. 'leases'
   for _, owner in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', microseconds_from_now(0))) do

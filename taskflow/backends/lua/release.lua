@@ -1,3 +1,3 @@
--- ARGV[1]: the token. It stays, as one that ran out, until none of its rows is left.
+-- ARGV[1]: the token. The lease stays, as an expired one, until it has no rows any more.
 
 redis.call('ZADD', prefix .. 'leases', 'XX', 0, ARGV[1])

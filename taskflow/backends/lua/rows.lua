@@ -13,8 +13,8 @@
 --   totals                   hash: <status>:rows, <status>:timed, <status>:microseconds: how many there
 --                            are, how many with a duration, and its sum
 --
--- What is None or empty is false: so Redis tells a field that is not there, and so JSON writes it. Numbers
--- are text: Lua would round those of moments when it writes them.
+-- None and empty values are false, as Redis returns missing fields and as JSON can write it. Numbers are
+-- text, because Lua would round microseconds.
 
 local prefix = KEYS[1]
 
@@ -46,7 +46,7 @@ local function as_json(ids)
   return '[' .. table.concat(rows, ',') .. ']'
 end
 
--- Who may take over a row whose owner is gone: they who know its function, or everybody ('').
+-- Who may take over a row whose owner is gone: instances that have its function, or all ('').
 local function lane_of(row)
   return (row[OWNER] == '' or row[DURABLE]) and row[FUNC_NAME] or ''
 end
@@ -108,7 +108,7 @@ end
 
 local known = {}
 
--- An owner that never had a lease counts as one whose lease ran out.
+-- An owner that never had a lease counts as one whose lease has expired.
 local function know(owner, lane)
   local key = open_key(owner, lane)
   if not known[key] then

@@ -1,7 +1,7 @@
 -- ARGV[1]: JSON array of [id, place, others].
 
 local rows, stored = cjson.decode(ARGV[1]), {}
--- All are read before the first is written: what is not ours stops the script while nothing has changed.
+-- All rows are read before the first is written: foreign data stops the script before anything is changed.
 for i, row in ipairs(rows) do
   stored[i] = read(row[1])
 end

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from taskflow import LifecycleEvent, LogEvent, TaskManager, TaskStatus
-from taskflow.admin.api.activity import BUCKET_SECONDS, BUCKETS, MAX_NAMES, Activity, Latencies
+from taskflow.admin.api.activity import BUCKET_SECONDS, BUCKETS, Activity, Latencies
 from taskflow.admin.api.live import look
+from taskflow.core.bounded import NAME_LIMIT
 from taskflow.core.clock import utcnow
 
 
@@ -107,10 +108,10 @@ def test_percentiles_of_all_names_together(activity: Activity):
 
 
 def test_past_a_hundred_names_the_others_are_counted_together(activity: Activity):
-    for n in range(MAX_NAMES + 5):
+    for n in range(NAME_LIMIT + 5):
         activity(event(name=f"task-{n:03}", registered=True))
     reports = activity.by_name({})
-    assert len(reports) == MAX_NAMES + 1
+    assert len(reports) == NAME_LIMIT + 1
     assert [(r["func_name"], sum(r["throughput"]), r["registered"]) for r in reports[:2]] == [
         ("other", 5, False),
         ("task-000", 1, True),

@@ -118,5 +118,5 @@ async def test_a_heartbeat_that_failed_is_tried_again_sooner_and_less_and_less_o
 
     monkeypatch.setattr("taskflow.persistence.lease.asyncio", SimpleNamespace(sleep=sleep, Lock=asyncio.Lock))
     with pytest.raises(asyncio.CancelledError):
-        await instance.keep(confirmed)
+        await instance.run(confirmed)
     assert [10, 10, 10, 1, 2, 4, 8, 10, 10] == pauses

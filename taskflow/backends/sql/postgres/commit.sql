@@ -1,9 +1,9 @@
--- A transaction of one statement; gives the ids of what it has written.
+-- One statement, which is a transaction; returns the ids of the rows that it has written.
 WITH change AS MATERIALIZED (
     SELECT * FROM unnest({arrays}, %(expected_owner)b::text[], %(expected_status)b::text[])
         WITH ORDINALITY AS change ({columns}, expected_owner, expected_status, place)
 ),
--- In the same order everywhere: instances that change the same rows wait for each other in turn.
+-- Sorted, so that instances that lock the same rows do not deadlock.
 locked AS MATERIALIZED (
     SELECT change.* FROM {schema}.tasks JOIN change USING (task_id)
     WHERE expected_status IS NOT NULL
@@ -22,9 +22,9 @@ changed AS (
 inserted AS (
     INSERT INTO {schema}.tasks ({columns})
     SELECT {columns} FROM change
-    -- Counting makes it wait for the changes: they may give up a key that is wanted here.
+    -- The count makes this wait for the updates: they may free a key that is inserted here.
     WHERE expected_status IS NULL AND (SELECT count(*) FROM changed) >= 0
-    -- The first of a key gets it; retries have none, and the same ids on every instance.
+    -- Of several rows with one key, the first gets it. Retries have no key, but may have the same id.
     ORDER BY held_key, CASE WHEN held_key IS NULL THEN task_id END, place
     ON CONFLICT DO NOTHING
     RETURNING task_id

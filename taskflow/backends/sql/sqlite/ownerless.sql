@@ -1,5 +1,5 @@
--- The owners of unfinished rows: the index is asked for the next one after each, so that the number of
--- rows does not matter. Of those, the ones that have no lease that lasts.
+-- The owners of unfinished rows that have no valid lease. The owners are found by stepping through the
+-- index from each owner to the next one, so that the number of rows does not matter.
 WITH RECURSIVE owners (owner) AS (
     SELECT min(owner) FROM tasks WHERE owner IS NOT NULL
     UNION ALL
