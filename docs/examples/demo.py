@@ -28,6 +28,7 @@ EXAMPLES = Path(__file__).parent
 HOST = "127.0.0.1"
 START_TIMEOUT = 30.0  # seconds until the shop must answer
 STOP_TIMEOUT = 30.0  # seconds until it must have ended, its own shutdown_timeout included
+DATABASE = "shop.db"  # in the folder; kept from one run to the next
 TAIL = 4  # lines of the log file under each summary
 
 
@@ -37,6 +38,8 @@ def main() -> int:
     stop = stop_event()
     port = free_port(options.port)
     folder = fresh_folder(options.data)
+    if (folder / DATABASE).exists():
+        print(f"Tasks of earlier runs are counted too; delete {folder} to start from zero.\n", flush=True)
     with shop(port, folder) as process, httpx.Client(base_url=f"http://{HOST}:{port}") as client:
         if answers(client, process, stop):
             tour(client, process, folder, options, stop)
@@ -115,7 +118,7 @@ def shop(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     command += ["--host", HOST, "--port", str(port), "--log-level", "warning"]
     # With an "ip" Jaeger knows that all spans have the same clock: a task after its request is no mistake.
     environment = {"OTEL_SERVICE_NAME": "shop", "OTEL_RESOURCE_ATTRIBUTES": f"ip={HOST}", **os.environ}
-    environment |= {"SHOP_LOG_FILE": str(folder / "shop.log"), "SHOP_DB": str(folder / "shop.db")}
+    environment |= {"SHOP_LOG_FILE": str(folder / "shop.log"), "SHOP_DB": str(folder / DATABASE)}
     with (folder / "server.log").open("wb") as log:
         # A session of its own: Ctrl-C reaches this program alone, which then stops the shop.
         process = subprocess.Popen(
@@ -150,7 +153,7 @@ def print_addresses(base_url: httpx.URL, folder: Path) -> None:
         "the dashboard": root + "/tasks/dashboard",
         "the shop": root + "/",
         "its API": root + "/docs",
-        "task counts": root + "/summary",
+        "task counts": root + "/tasks/overview",
         "metrics": root + "/metrics",
         "log of the tasks": folder / "shop.log",
         "tracebacks": folder / "server.log",
@@ -189,9 +192,9 @@ def ticks(
 
 
 def print_summary(client: httpx.Client, elapsed: float, sent: int, log: Path) -> None:
-    """One line of numbers, and the last lines of the log file."""
+    """One line of numbers, the same as on the dashboard's tiles, and the last lines of the log file."""
     try:
-        counts = client.get("/summary").json()
+        counts = client.get("/tasks/overview").json()["counts"]
     except httpx.TransportError as error:
         print(f"{elapsed:5.0f} s  (no answer: {error})", flush=True)
         return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
@@ -16,7 +15,7 @@ from fastapi import Depends, FastAPI, HTTPException
 from pydantic import BaseModel, Field
 
 from shop.tasks import charge_card, count_stock, manager, send_email, write_invoice
-from taskflow import ManagedBackgroundTasks, TaskAdmin, TaskStatus
+from taskflow import ManagedBackgroundTasks, TaskAdmin
 from taskflow.core.exceptions import ManagerClosedError
 
 Tasks = Annotated[ManagedBackgroundTasks, Depends(manager.get_tasks)]
@@ -78,7 +77,7 @@ TaskAdmin(
 @app.get("/")
 async def index() -> dict[str, str]:
     """Where to look next."""
-    return {"dashboard": "/tasks/dashboard", "docs": "/docs", "summary": "/summary", "metrics": "/metrics"}
+    return {"dashboard": "/tasks/dashboard", "docs": "/docs", "metrics": "/metrics"}
 
 
 @app.post("/signups", status_code=202)
@@ -109,15 +108,8 @@ def order(order: Order, tasks: Tasks) -> dict[str, Any]:
 
 @app.get("/task/{task_id}")
 async def show_task(task_id: str) -> dict[str, Any]:
-    """What is known of one task."""
-    record = manager.store.get(task_id)
+    """What is known of one task, also when it has left the memory or belongs to an earlier run."""
+    record = await manager.history.get(task_id)
     if record is None:
         raise HTTPException(404, f"no task {task_id}")
     return record.to_dict()
-
-
-@app.get("/summary")
-async def summary() -> dict[str, int]:
-    """How many tasks are in which state."""
-    counts = Counter(record.status for record in manager.store.list())
-    return {status.value: counts[status] for status in TaskStatus}
