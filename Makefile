@@ -40,13 +40,13 @@ format: $(STAMP) ## Format the code and apply the safe fixes of the linter
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(STAMP) ## Measure throughput and overhead; one benchmark with ARGS=compare, for example
+bench: $(STAMP) ## Measure throughput and overhead; ARGS=metrics runs only that benchmark
 	$(PY) -m tests.benchmarks.run $(ARGS)
 
-chaos: $(STAMP) ## Kill instances under load, 300 times, and account for every task; ARGS='sqlite=20 redis=5'
+chaos: $(STAMP) ## Kill instances under load, 300 times, and check every task; ARGS='sqlite=20 redis=5'
 	$(PY) -m tests.chaos $(ARGS)
 
-dashboards: $(STAMP) ## Write grafana/dashboards again, after a change of grafana/builders or of the limits
+dashboards: $(STAMP) ## Generate grafana/dashboards again, after a change of grafana/builders or of the limits
 	$(PY) -m grafana.generate
 
 clean: ## Remove the virtual environments, build results, caches and the demo's data

@@ -22,7 +22,7 @@ Tasks = Annotated[ManagedBackgroundTasks, Depends(manager.get_tasks)]
 
 STOCK_INTERVAL = 3.0  # seconds
 JAEGER_TRACE = "http://localhost:16686/trace/{trace_id}"
-# Each start takes another thousand: the idempotency keys of earlier orders are still held.
+# A random start: the idempotency keys of the orders of earlier runs are still in the database.
 order_numbers = count(randrange(1, 10_000) * 1_000)  # noqa: S311 - a number, not a secret
 
 
@@ -41,8 +41,8 @@ class Order(BaseModel):
 
 
 async def count_stock_regularly() -> None:
-    """Tasks do not need a request: `TaskManager.enqueue` takes them from anywhere."""
-    with suppress(ManagerClosedError):  # a stopping application takes no more tasks
+    """A task does not need a request: `TaskManager.enqueue` works anywhere."""
+    with suppress(ManagerClosedError):  # no new tasks while the application stops
         while True:
             manager.enqueue(count_stock, tags={"trigger": "timer"})
             await asyncio.sleep(STOCK_INTERVAL)
@@ -50,7 +50,7 @@ async def count_stock_regularly() -> None:
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """The application's own life: Taskflow starts after it has started, and ends before it ends."""
+    """The application's own start and stop: Taskflow starts after this has started, and stops before."""
     timer = asyncio.create_task(count_stock_regularly())
     yield
     timer.cancel()
@@ -58,8 +58,8 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await timer
 
 
-# FastAPI traces requests by itself, and sends the spans where OTEL_EXPORTER_OTLP_ENDPOINT says. Only
-# those: a Jaeger refuses metrics and logs.
+# FastAPI traces its requests, and sends the spans to OTEL_EXPORTER_OTLP_ENDPOINT if that is set. Metrics
+# and logs are off: Jaeger does not take them.
 app = FastAPI(
     title="Taskflow demo: a shop",
     lifespan=lifespan,
