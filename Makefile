@@ -1,12 +1,15 @@
-# Needs Python 3.11 or newer (`make PYTHON=/path/to/python3.12 ...` picks one), make, and a
-# network for the first run. Everything happens in ./.venv.
+# Needs make, Python 3.11 or newer (`make PYTHON=/path/to/python3.12 ...` picks one), and a network
+# for the first run. The demo has a small environment of its own; all other targets share ./.venv.
 
 PYTHON ?= python3
 ARGS ?=
 
 VENV := .venv
+DEMO_VENV := .venv-demo
 PY := $(VENV)/bin/python
+# Each is written when its installation is complete: an interrupted one starts again.
 STAMP := $(VENV)/.installed
+DEMO_STAMP := $(DEMO_VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check docs format bench chaos dashboards clean
@@ -16,8 +19,8 @@ help: ## List the targets
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(STAMP) ## Start the example shop, send it traffic, and show what its tasks do (Ctrl-C stops it)
-	@$(PY) docs/examples/demo.py $(ARGS)
+demo: $(DEMO_STAMP) ## Start the example shop, send it traffic, and show what its tasks do (Ctrl-C stops it)
+	@$(DEMO_VENV)/bin/python docs/examples/demo.py $(ARGS)
 
 test: $(STAMP) ## Run the whole test suite; ARGS are pytest's, e.g. make test ARGS='-k retry'
 	$(PY) -m pytest $(ARGS)
@@ -37,29 +40,33 @@ format: $(STAMP) ## Format the code and apply the safe fixes of the linter
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(STAMP) ## Measure throughput and overhead; one benchmark with ARGS=compare, for example
+bench: $(STAMP) ## Measure throughput and overhead; ARGS=metrics runs only that benchmark
 	$(PY) -m tests.benchmarks.run $(ARGS)
 
-chaos: $(STAMP) ## Kill instances under load, 300 times, and account for every task; ARGS='sqlite=20 redis=5'
+chaos: $(STAMP) ## Kill instances under load, 300 times, and check every task; ARGS='sqlite=20 redis=5'
 	$(PY) -m tests.chaos $(ARGS)
 
-dashboards: $(STAMP) ## Write grafana/dashboards again, after a change of grafana/builders or of the limits
+dashboards: $(STAMP) ## Generate grafana/dashboards again, after a change of grafana/builders or of the limits
 	$(PY) -m grafana.generate
 
-clean: ## Remove the virtual environment, build results, caches and the demo's data
-	rm -rf $(VENV) .bench .cache build dist demo-data .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+clean: ## Remove the virtual environments, build results, caches and the demo's data
+	rm -rf $(VENV) $(DEMO_VENV) .bench .cache build dist demo-data .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp is written last, so that an interrupted installation starts again; from nothing, because
-# an environment that two interpreters made works with neither.
-$(STAMP): pyproject.toml taskflow/version.py
+$(STAMP): EXTRA := dev
+$(DEMO_STAMP): EXTRA := demo
+
+# --clear, because an environment that two versions of Python made works with neither. pip shows what
+# it downloads: the first time takes a while.
+$(STAMP) $(DEMO_STAMP): pyproject.toml taskflow/version.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "Taskflow needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo missing)." >&2; \
-		echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+		echo "Choose another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "'$(PYTHON)' cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
 		exit 1; }
-	@echo "Installing what development needs in $(VENV); the first time that takes a minute or two ..."
-	$(PYTHON) -m venv --clear $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@echo "Making the virtual environment $(@D) ..."
+	@$(PYTHON) -m venv --clear $(@D)
+	@echo "Installing Taskflow and what '$(EXTRA)' needs in $(@D); this is done once ..."
+	@$(@D)/bin/python -m pip install --disable-pip-version-check --editable '.[$(EXTRA)]'
 	@touch $@

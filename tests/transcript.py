@@ -58,7 +58,9 @@ class Reader:
                 see(line, lambda: self.server.output, anywhere=True)
             return len(shown)
         program = command.split(maxsplit=1)[0]
-        {"curl": self._ask, ".venv/bin/uvicorn": self._start, "kill": self._kill}[program](command, shown)
+        {"curl": self._ask, ".venv-demo/bin/uvicorn": self._start, "kill": self._kill}[program](
+            command, shown
+        )
         return len(shown)
 
     def _start(self, command: str, _shown: list[str]) -> None:

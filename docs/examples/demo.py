@@ -28,6 +28,7 @@ EXAMPLES = Path(__file__).parent
 HOST = "127.0.0.1"
 START_TIMEOUT = 30.0  # seconds until the shop must answer
 STOP_TIMEOUT = 30.0  # seconds until it must have ended, its own shutdown_timeout included
+DATABASE = "shop.db"  # in the folder; kept from one run to the next
 TAIL = 4  # lines of the log file under each summary
 
 
@@ -37,6 +38,8 @@ def main() -> int:
     stop = stop_event()
     port = free_port(options.port)
     folder = fresh_folder(options.data)
+    if (folder / DATABASE).exists():
+        print(f"Tasks of earlier runs are counted too; delete {folder} to start from zero.\n", flush=True)
     with shop(port, folder) as process, httpx.Client(base_url=f"http://{HOST}:{port}") as client:
         if answers(client, process, stop):
             tour(client, process, folder, options, stop)
@@ -54,7 +57,7 @@ def tour(
     options: argparse.Namespace,
     stop: threading.Event,
 ) -> None:
-    """Show the addresses, then numbers and log lines while customers come, until it is time to stop."""
+    """Print the addresses, then send traffic and print numbers and log lines until the end."""
     print_addresses(client.base_url, folder)
     traffic = Traffic(client.base_url, options.rate)
     traffic.start()
@@ -75,7 +78,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def stop_event() -> threading.Event:
-    """An event that Ctrl-C, a closed terminal or a polite kill sets."""
+    """An event that is set by Ctrl-C, by SIGTERM, and when the terminal is closed (SIGHUP)."""
     stop = threading.Event()
 
     def handle(_signal: int, _frame: FrameType | None) -> None:
@@ -87,7 +90,7 @@ def stop_event() -> threading.Event:
 
 
 def fresh_folder(folder: Path) -> Path:
-    """The folder, made if needed, without the logs of an earlier run."""
+    """Make the folder if it is missing, and remove the logs of earlier runs. The database stays."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.log*"):
         old.unlink()
@@ -95,10 +98,10 @@ def fresh_folder(folder: Path) -> Path:
 
 
 def free_port(wanted: int | None) -> int:
-    """The wanted port of the loopback interface; if none is wanted 8000, or any if that is taken."""
+    """The port that was asked for; without one 8000, or any free one if 8000 is in use."""
     for port in (8000, 0) if wanted is None else (wanted,):
         with socket.socket() as probe:
-            # As uvicorn does: a port that only waits out its old connections counts as free.
+            # As uvicorn does: a port is free although its closed connections are still in TIME_WAIT.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, port))
@@ -110,12 +113,13 @@ def free_port(wanted: int | None) -> int:
 
 @contextmanager
 def shop(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The shop under uvicorn, stopped at the end as a deployment would stop it: SIGTERM, then wait."""
+    """The shop under uvicorn. At the end it is stopped as in a deployment: SIGTERM, then wait."""
     command = [sys.executable, "-m", "uvicorn", "shop.app:app", "--app-dir", str(EXAMPLES)]
     command += ["--host", HOST, "--port", str(port), "--log-level", "warning"]
-    # With an "ip" Jaeger knows that all spans have the same clock: a task after its request is no mistake.
+    # Jaeger corrects the clocks of different hosts. The same "ip" in all spans tells it that there is one
+    # clock, so that it does not move a task that runs after its request.
     environment = {"OTEL_SERVICE_NAME": "shop", "OTEL_RESOURCE_ATTRIBUTES": f"ip={HOST}", **os.environ}
-    environment |= {"SHOP_LOG_FILE": str(folder / "shop.log"), "SHOP_DB": str(folder / "shop.db")}
+    environment |= {"SHOP_LOG_FILE": str(folder / "shop.log"), "SHOP_DB": str(folder / DATABASE)}
     with (folder / "server.log").open("wb") as log:
         # A session of its own: Ctrl-C reaches this program alone, which then stops the shop.
         process = subprocess.Popen(
@@ -133,7 +137,7 @@ def shop(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def answers(client: httpx.Client, process: subprocess.Popen[bytes], stop: threading.Event) -> bool:
-    """Wait until the shop answers; ``False`` if it ended, took too long, or is not wanted any more."""
+    """Wait until the shop answers; ``False`` if it ended, took too long, or is to be stopped."""
     deadline = time.monotonic() + START_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline and not stop.is_set():
         try:
@@ -144,13 +148,13 @@ def answers(client: httpx.Client, process: subprocess.Popen[bytes], stop: thread
 
 
 def print_addresses(base_url: httpx.URL, folder: Path) -> None:
-    """Everything that a visitor may want to open."""
+    """Print what can be opened in a browser or an editor."""
     root = str(base_url).rstrip("/")
     addresses = {
         "the dashboard": root + "/tasks/dashboard",
         "the shop": root + "/",
         "its API": root + "/docs",
-        "task counts": root + "/summary",
+        "task counts": root + "/tasks/overview",
         "metrics": root + "/metrics",
         "log of the tasks": folder / "shop.log",
         "tracebacks": folder / "server.log",
@@ -164,7 +168,7 @@ def print_addresses(base_url: httpx.URL, folder: Path) -> None:
 
 
 def traces() -> str:
-    """Where the traces go, or how to see some."""
+    """Where the traces are sent to, or how to get some."""
     endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     if endpoint:
         return f"Traces go to {endpoint}. The page of a Jaeger on this machine is http://localhost:16686."
@@ -179,7 +183,7 @@ def traces() -> str:
 def ticks(
     process: subprocess.Popen[bytes], options: argparse.Namespace, stop: threading.Event
 ) -> Iterator[float]:
-    """Seconds since the start, every few seconds, until it is time to stop or the shop ended by itself."""
+    """Yield the seconds since the start, every ``--every`` seconds, until the stop or the end of the shop."""
     started = time.monotonic()
     while process.poll() is None and not stop.wait(options.every):
         elapsed = time.monotonic() - started
@@ -189,9 +193,9 @@ def ticks(
 
 
 def print_summary(client: httpx.Client, elapsed: float, sent: int, log: Path) -> None:
-    """One line of numbers, and the last lines of the log file."""
+    """One line of numbers, the same as on the dashboard's tiles, and the last lines of the log file."""
     try:
-        counts = client.get("/summary").json()
+        counts = client.get("/tasks/overview").json()["counts"]
     except httpx.TransportError as error:
         print(f"{elapsed:5.0f} s  (no answer: {error})", flush=True)
         return

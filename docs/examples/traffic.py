@@ -9,7 +9,7 @@ import httpx
 
 
 class Traffic(threading.Thread):
-    """Customers: a steady stream of real HTTP requests, the same ones in every run.
+    """Customers: real HTTP requests at a steady rate, the same ones in every run.
 
     Args:
         base_url: where the shop is.
@@ -44,6 +44,6 @@ class Traffic(threading.Thread):
         return client.post("/orders", json=person | {"amount": amount})
 
     def close(self) -> None:
-        """Stop, and wait for the request under way."""
+        """Stop, and wait for the answer to the last request."""
         self._closed.set()
         self.join()

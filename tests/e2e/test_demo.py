@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -70,6 +71,21 @@ def test_tasks_succeed_retry_and_fail_and_ctrl_c_stops_everything(tmp_path: Path
     assert any("is paid" in line for line in lines)
 
 
+def test_the_summary_and_the_dashboard_count_the_same_tasks_those_out_of_memory_too(tmp_path: Path) -> None:
+    with demo(tmp_path) as process:
+        read_until(process, r"failed [1-9]")
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+
+    with demo(tmp_path, "--rate", "0.001") as process:  # nobody orders: what failed, failed in the first run
+        printed = read_until(process, r"failed \d")
+        overview = httpx.get(re.findall(r"http://\S+/tasks/overview", printed)[0]).json()
+
+    assert f"Tasks of earlier runs are counted too; delete {tmp_path} to start from zero." in printed
+    assert overview["counts"]["failed"] > 0
+    assert re.findall(r"failed (\d+)", printed) == [str(overview["counts"]["failed"])]
+
+
 def test_it_ends_by_itself_after_the_seconds_that_were_asked_for(tmp_path: Path) -> None:
     with demo(tmp_path, "--seconds", "1") as process:
         printed, _ = process.communicate()
@@ -109,3 +125,26 @@ def test_a_shop_that_cannot_start_is_reported(tmp_path: Path, monkeypatch: pytes
     assert process.returncode == 1
     assert printed == f"The shop ended by itself; see {tmp_path / 'server.log'}\n"
     assert "broken on purpose" in (tmp_path / "server.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("target", "folder", "extra"), [("demo", ".venv-demo", "demo"), ("test", ".venv", "dev")]
+)
+def test_make_installs_what_the_target_needs_in_a_folder_that_git_ignores_and_clean_removes(
+    target: str, folder: str, extra: str, tmp_path: Path
+) -> None:
+    for name in ("Makefile", "pyproject.toml", "taskflow/version.py"):  # nothing is installed there yet
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+
+    would_run = make_says("--dry-run", target, folder=tmp_path)
+    installations = re.findall(r"^(\S+)/bin/python -m pip install .*'(\S+)'$", would_run, re.MULTILINE)
+    removed = make_says("--dry-run", "clean", folder=tmp_path).split()
+
+    assert installations == [(folder, f".[{extra}]")]
+    assert folder in removed
+    assert f"{folder}/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def make_says(*arguments: str, folder: Path) -> str:
+    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout

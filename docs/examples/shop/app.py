@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
@@ -16,14 +15,14 @@ from fastapi import Depends, FastAPI, HTTPException
 from pydantic import BaseModel, Field
 
 from shop.tasks import charge_card, count_stock, manager, send_email, write_invoice
-from taskflow import ManagedBackgroundTasks, TaskAdmin, TaskStatus
+from taskflow import ManagedBackgroundTasks, TaskAdmin
 from taskflow.core.exceptions import ManagerClosedError
 
 Tasks = Annotated[ManagedBackgroundTasks, Depends(manager.get_tasks)]
 
 STOCK_INTERVAL = 3.0  # seconds
 JAEGER_TRACE = "http://localhost:16686/trace/{trace_id}"
-# Each start takes another thousand: the idempotency keys of earlier orders are still held.
+# A random start: the idempotency keys of the orders of earlier runs are still in the database.
 order_numbers = count(randrange(1, 10_000) * 1_000)  # noqa: S311 - a number, not a secret
 
 
@@ -42,8 +41,8 @@ class Order(BaseModel):
 
 
 async def count_stock_regularly() -> None:
-    """Tasks do not need a request: `TaskManager.enqueue` takes them from anywhere."""
-    with suppress(ManagerClosedError):  # a stopping application takes no more tasks
+    """A task does not need a request: `TaskManager.enqueue` works anywhere."""
+    with suppress(ManagerClosedError):  # no new tasks while the application stops
         while True:
             manager.enqueue(count_stock, tags={"trigger": "timer"})
             await asyncio.sleep(STOCK_INTERVAL)
@@ -51,7 +50,7 @@ async def count_stock_regularly() -> None:
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """The application's own life: Taskflow starts after it has started, and ends before it ends."""
+    """The application's own start and stop: Taskflow starts after this has started, and stops before."""
     timer = asyncio.create_task(count_stock_regularly())
     yield
     timer.cancel()
@@ -59,8 +58,8 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await timer
 
 
-# FastAPI traces requests by itself, and sends the spans where OTEL_EXPORTER_OTLP_ENDPOINT says. Only
-# those: a Jaeger refuses metrics and logs.
+# FastAPI traces its requests, and sends the spans to OTEL_EXPORTER_OTLP_ENDPOINT if that is set. Metrics
+# and logs are off: Jaeger does not take them.
 app = FastAPI(
     title="Taskflow demo: a shop",
     lifespan=lifespan,
@@ -78,7 +77,7 @@ TaskAdmin(
 @app.get("/")
 async def index() -> dict[str, str]:
     """Where to look next."""
-    return {"dashboard": "/tasks/dashboard", "docs": "/docs", "summary": "/summary", "metrics": "/metrics"}
+    return {"dashboard": "/tasks/dashboard", "docs": "/docs", "metrics": "/metrics"}
 
 
 @app.post("/signups", status_code=202)
@@ -109,15 +108,8 @@ def order(order: Order, tasks: Tasks) -> dict[str, Any]:
 
 @app.get("/task/{task_id}")
 async def show_task(task_id: str) -> dict[str, Any]:
-    """What is known of one task."""
-    record = manager.store.get(task_id)
+    """What is known of one task, also when it has left the memory or belongs to an earlier run."""
+    record = await manager.history.get(task_id)
     if record is None:
         raise HTTPException(404, f"no task {task_id}")
     return record.to_dict()
-
-
-@app.get("/summary")
-async def summary() -> dict[str, int]:
-    """How many tasks are in which state."""
-    counts = Counter(record.status for record in manager.store.list())
-    return {status.value: counts[status] for status in TaskStatus}

@@ -1,4 +1,4 @@
-"""A stand-in for a payment provider: no network, and an order's number decides whether it fails."""
+"""Instead of a payment provider: no network, and the number of the order decides whether it fails."""
 
 from __future__ import annotations
 

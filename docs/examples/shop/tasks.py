@@ -20,7 +20,7 @@ from taskflow import (
 
 
 def observers() -> list[TaskObserver]:
-    """Metrics always; traces, and lines for a log shipper, where the environment says where to."""
+    """Metrics always; traces and JSON lines for a log shipper, if environment variables say where they go."""
     chosen: list[TaskObserver] = [PrometheusObserver()]
     if "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ:
         chosen.append(OpenTelemetryObserver())
@@ -43,7 +43,7 @@ manager = TaskManager(
 
 @manager.task(retries=2, delay=0.2, backoff=2.0, persist=True)
 async def charge_card(order: int, amount: Decimal) -> None:
-    """Stored before the order is confirmed, and tried up to three times: the provider is not always there."""
+    """Stored before the order is confirmed, and tried up to three times: the provider fails now and then."""
     context = get_task_context()
     attempt = context.attempt if context else 0
     task_log(f"charging {amount} EUR for order {order}", attempt=attempt)

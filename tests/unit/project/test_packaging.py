@@ -8,8 +8,10 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.metadata import packages_distributions
+from collections.abc import Iterable
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -102,17 +104,60 @@ def test_an_unpacked_sdist_works_from_its_own_root(unpacked: Path) -> None:
     assert Path(observer).resolve() == unpacked / "taskflow/observers/base.py"
 
 
-def test_every_third_party_import_is_a_declared_dependency() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    optional = project["optional-dependencies"]
-    declared = [*project["dependencies"], *optional["encryption"], *optional["redis"], *optional["postgres"]]
-    assert third_party_distributions() <= {canonical(Requirement(text).name) for text in declared}
+def test_every_third_party_import_is_a_declared_dependency_or_brought_by_one() -> None:
+    optional = [*extra("encryption"), *extra("redis"), *extra("postgres")]
+    needed = third_party_distributions(engine_modules())
+    assert needed <= brought_by(dependencies()) | named(optional)
 
 
-def third_party_distributions() -> set[str]:
+def test_every_listed_dependency_is_imported() -> None:
+    assert named(dependencies()) <= third_party_distributions(engine_modules())
+
+
+def test_the_demo_and_the_tutorial_need_nothing_beyond_the_extra_of_that_name() -> None:
+    examples = list((ROOT / "docs/examples").rglob("*.py"))
+    own = {path.stem for path in examples} | {path.parent.name for path in examples}
+    needed = third_party_distributions(examples) - own
+    sdk = {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"}
+    assert extra("demo")[0] == "fastapi[opentelemetry]"
+    assert sdk <= named(requires("fastapi") or [], "opentelemetry")
+    assert needed | {"uvicorn"} <= brought_by(dependencies()) | named(extra("demo"))
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def dependencies() -> list[str]:
+    return project()["dependencies"]
+
+
+def extra(name: str) -> list[str]:
+    return project()["optional-dependencies"][name]
+
+
+def named(requirements: Iterable[str], extra: str = "") -> set[str]:
+    """The names of the requirements that hold with an extra; without one, of those that always hold."""
+    wanted = [Requirement(text) for text in requirements]
+    return {
+        canonical(one.name) for one in wanted if one.marker is None or one.marker.evaluate({"extra": extra})
+    }
+
+
+def brought_by(requirements: Iterable[str]) -> set[str]:
+    """The requirements, and what these and theirs in turn always need, as far as it is installed here."""
+    found: set[str] = set()
+    waiting = named(requirements)
+    while waiting:
+        found |= waiting
+        waiting = {name for one in waiting for name in named(requires(one) or [])} - found
+    return found
+
+
+def third_party_distributions(paths: Iterable[Path]) -> set[str]:
     # One namespace, many distributions: the SDK is the application's choice, the API is ours.
     owners = packages_distributions() | {"opentelemetry": ["opentelemetry-api"]}
-    modules = {name for path in engine_modules() for name in imported_modules(path)}
+    modules = {name for path in paths for name in imported_modules(path)}
     standard = sys.stdlib_module_names | {"annotationlib"}  # new in Python 3.14
     foreign = modules - standard - {"taskflow"}
     return {canonical(owners.get(name, [name])[0]) for name in foreign}
