@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
@@ -13,6 +15,7 @@ from taskflow.arguments.encryption import make_fernet
 from taskflow.arguments.keeper import ArgumentKeeper
 from taskflow.backends import SqliteBackend
 from taskflow.core.checks import check_bool, check_choice, check_int, check_seconds
+from taskflow.core.complaints import Complaints
 from taskflow.core.exceptions import ConfigurationError, FunctionNotRegisteredError
 from taskflow.core.models import TaskRecord
 from taskflow.core.options import NOTHING, TaskOptions, Where, accepting
@@ -44,6 +47,13 @@ P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
 
 EncryptionKey = bytes | str
+
+logger = logging.getLogger("taskflow")
+
+NOT_STARTED = (
+    "a request uses a TaskManager that was never started: its tasks run, and nothing of them is kept in "
+    "the backend. Call manager.init_app(app) or TaskAdmin(app, manager), or await manager.startup()"
+)
 
 
 class TaskManager:
@@ -177,6 +187,7 @@ class TaskManager:
         if self._persistence is not None:
             self._shutdown.listen(self._persistence.stop_recovering)
         self._signals = lifespan.SignalChain(self._on_signal)
+        self._not_started = Complaints(logger, math.inf, logging.WARNING)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Task[None] | None = None
         if self.logger is not None:
@@ -363,6 +374,8 @@ class TaskManager:
 
     def request_runner(self) -> Runner:
         """What runs the tasks of one request, in the manager's dispatch mode."""
+        if self._persistence is not None and not self.dispatcher.started:
+            self._not_started.log(NOT_STARTED)
         if self.dispatch == "request":
             return self.dispatcher.attend
         return Lane(self.dispatcher).detach

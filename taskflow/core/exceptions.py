@@ -9,6 +9,7 @@
     ├── DecryptionError                      stored arguments and none of the keys fits
     ├── PersistenceRequiredError             persist=True and no backend
     ├── ManagerClosedError (RuntimeError)    enqueued after the shutdown began
+    ├── ManagerNotStartedError (RuntimeError)    persist=True in a request, and nobody started the manager
     ├── InvalidTransitionError               the state machine has no such transition
     ├── BackendError                         an operation of the backend failed
     │   ├── BackendUnavailableError          it may work later: the server is away, the disk is full
@@ -36,6 +37,7 @@ __all__ = [
     "FunctionNotRegisteredError",
     "InvalidTransitionError",
     "ManagerClosedError",
+    "ManagerNotStartedError",
     "PersistenceRequiredError",
     "TaskArgumentError",
     "TaskFinishedError",
@@ -125,6 +127,23 @@ class ManagerClosedError(TaskflowError, RuntimeError):
 
     def __init__(self, message: str = "the TaskManager is shut down and takes no more tasks") -> None:
         super().__init__(message)
+
+
+class ManagerNotStartedError(TaskflowError, RuntimeError):
+    """A request has added a ``persist=True`` task to a manager that was never started.
+
+    Nothing could be stored, and the response would promise what nobody keeps.
+
+    Attributes:
+        func_name: registered name of the task.
+    """
+
+    def __init__(self, func_name: str) -> None:
+        self.func_name = func_name
+        super().__init__(
+            f"task {func_name!r} has persist=True, but its TaskManager was never started: call "
+            f"manager.init_app(app) or TaskAdmin(app, manager), or await manager.startup() in the lifespan"
+        )
 
 
 class InvalidTransitionError(TaskflowError):

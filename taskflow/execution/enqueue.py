@@ -11,6 +11,7 @@ from taskflow.core.exceptions import (
     CommitError,
     ConfigurationError,
     ManagerClosedError,
+    ManagerNotStartedError,
     PersistenceRequiredError,
 )
 from taskflow.core.ids import new_task_id
@@ -18,7 +19,7 @@ from taskflow.core.models import TaskRecord, pending_record
 from taskflow.core.options import NOTHING, TaskOptions, Where
 from taskflow.execution.driver import Driver
 from taskflow.execution.gate import Gate, Gatekeeper
-from taskflow.execution.registry import TaskRegistry
+from taskflow.execution.registry import TaskEntry, TaskRegistry
 from taskflow.execution.running.attempt import Execution
 from taskflow.execution.running.runners import Runners
 from taskflow.execution.store import TaskStore
@@ -59,6 +60,7 @@ class Enqueuer:
         *,
         retry_of: str | None = None,
         task_id: str | None = None,
+        promised: bool = False,
     ) -> tuple[str, Execution | None]:
         """Create the task, and return its id and what will run it.
 
@@ -67,6 +69,7 @@ class Enqueuer:
             said: what was said for this call.
             retry_of: id of the task that this one repeats.
             task_id: the id to give it; a new one if ``None``.
+            promised: a response is about to promise the task: what nobody would store is refused.
 
         Returns:
             The id and the execution; the id of the task that holds the idempotency key, and ``None``,
@@ -75,6 +78,7 @@ class Enqueuer:
         Raises:
             ManagerClosedError: the shutdown has begun.
             PersistenceRequiredError: the task has ``persist=True`` and there is no backend.
+            ManagerNotStartedError: it has, a response promises it, and the manager was never started.
             TaskArgumentError: arguments that must be stored cannot be.
             ConfigurationError: not a callable, or an option that cannot be.
         """
@@ -86,7 +90,7 @@ class Enqueuer:
         if said is not NOTHING:
             options = _say(record, entry.options, said)
         if options.persist:
-            self._check_durable(entry.name, entry.registered)
+            self._check_durable(entry, promised)
         record.max_retries, record.durable = options.retries, options.persist
         record.registered, record.code_function = entry.registered, entry.code_function
         record.retry_of = retry_of
@@ -104,12 +108,21 @@ class Enqueuer:
             raise ManagerClosedError
         return record.task_id, execution
 
-    def _check_durable(self, name: str, registered: bool) -> None:
+    def _check_durable(self, entry: TaskEntry, promised: bool) -> None:
         if self._gates is None:
-            raise PersistenceRequiredError(name)
-        if not registered:
-            allowed = f"{name!r} must be registered with @task_manager.task(), to be found after a restart"
+            raise PersistenceRequiredError(entry.name)
+        if not entry.registered:
+            allowed = (
+                f"{entry.name!r} must be registered with @task_manager.task(), to be found after a restart"
+            )
             raise ConfigurationError("persist", True, allowed)
+        if promised and not self._gates.running:
+            raise ManagerNotStartedError(entry.name)
+
+    @property
+    def idle_backend(self) -> bool:
+        """Whether there is a backend that nothing is stored in, because the manager was not started."""
+        return self._gates is not None and not self._gates.running
 
     def promise(self, task_id: str) -> Gate | None:
         """The storage of an unfinished task with ``persist=True``; ``None`` of any other."""

@@ -39,7 +39,14 @@ class Gate(Protocol):
 
 
 class Gatekeeper(Protocol):
-    """Gives each task with ``persist=True`` its gate."""
+    """Gives each task with ``persist=True`` its gate.
+
+    Attributes:
+        running: whether it stores what it is given, now and not only after the next start.
+    """
+
+    @property
+    def running(self) -> bool: ...
 
     def open(self, record: TaskRecord, /) -> Gate:
         """The gate of a new task."""

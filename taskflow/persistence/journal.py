@@ -159,6 +159,11 @@ class Journal:
         self._suspended = False
         self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
 
+    @property
+    def running(self) -> bool:
+        """Whether it writes."""
+        return self._loop is not None
+
     # What the engine tells it, from any thread
 
     def open(self, record: TaskRecord) -> DurableTask:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ParamSpec, overload
 
 from fastapi import BackgroundTasks
 from starlette.background import BackgroundTask
 
+from taskflow.core.complaints import Complaints
 from taskflow.core.options import NOTHING, TaskOptions, Where, accepting
 from taskflow.execution.gate import Gate
 from taskflow.execution.running.attempt import Execution
 from taskflow.web.host import Runner, TaskHost
-from taskflow.web.middleware import current_request
+from taskflow.web.middleware import RequestTasks, current_request
 
 __all__ = ["ManagedBackgroundTasks"]
 
 P = ParamSpec("P")
+
+logger = logging.getLogger("taskflow")
+
+BEFORE_ITS_COMMIT = (
+    "a response went out before task %s was stored, and a crash at that moment would lose it: have responses "
+    "wait by manager.init_app(app), TaskAdmin(app, manager) or manager.install(app); or await committed()"
+)
+_complaints = Complaints(logger, 3600.0, logging.ERROR)
 
 
 class ManagedBackgroundTasks(BackgroundTasks):
@@ -33,7 +43,7 @@ class ManagedBackgroundTasks(BackgroundTasks):
             self.tasks = background_tasks.tasks
         self.task_manager = task_manager
         self._run = task_manager.request_runner()
-        self._promises: list[Gate] = []
+        self._promises = Promises()
 
     # A ParamSpec lets no keyword stand between its *args and **kwargs. So arguments
     # are checked against the function's own where neither option is given.
@@ -101,30 +111,63 @@ class ManagedBackgroundTasks(BackgroundTasks):
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], said: TaskOptions
     ) -> str:
         enqueuer = self.task_manager.enqueuer
-        task_id, execution = enqueuer.enqueue(func, args, kwargs, said)
+        task_id, execution = enqueuer.enqueue(func, args, kwargs, said, promised=True)
         request = current_request()
         if execution is not None:
-            self.tasks.append(QueuedTask(execution, self._run))
-            if request is not None:
-                request.add(self.task_manager, execution)
+            self._leave(execution, request)
         promise = enqueuer.promise(task_id) if execution is None else execution.gate
         if promise is not None:
-            self._promises.append(promise)
+            self._promises.add(promise)
             if request is not None:
                 request.promises.append(promise)
         return task_id
+
+    def _leave(self, execution: Execution, request: RequestTasks | None) -> None:
+        """Leave a task to whoever runs it after the response."""
+        if request is not None and request.is_socket and self.task_manager.dispatcher.started:
+            self.task_manager.dispatcher.dispatch((execution,))  # there is no response to wait for
+            return
+        if request is not None:
+            request.add(self.task_manager, execution)
+        unwatched = request is None and execution.gate is not None
+        self.tasks.append(QueuedTask(execution, self._run, self._promises if unwatched else None))
 
     async def committed(self) -> None:
         """Return once every task with ``persist=True`` that was added so far survives a crash.
 
         A response waits for that by itself, where `TaskAdmin`, `TaskManager.init_app` or
-        `TaskManager.install` have added the middleware; not so what is added after it has started.
+        `TaskManager.install` have added the middleware; not so what is added after it has started, nor
+        in a WebSocket route, whose tasks run at once.
 
         Raises:
             CommitError: one could not be stored, and will not run.
         """
-        for promise in self._promises:
-            await promise.committed()
+        await self._promises.committed()
+
+
+class Promises:
+    """The tasks with ``persist=True`` of one request.
+
+    Attributes:
+        awaited: whether the route has waited for all of them.
+    """
+
+    __slots__ = ("_gates", "awaited")
+
+    def __init__(self) -> None:
+        self.awaited = True
+        self._gates: list[Gate] = []
+
+    def add(self, gate: Gate) -> None:
+        """Promise another one."""
+        self.awaited = False
+        self._gates.append(gate)
+
+    async def committed(self) -> None:
+        """Wait until all are stored."""
+        for gate in self._gates:
+            await gate.committed()
+        self.awaited = True
 
 
 class TasksWithOptions:
@@ -152,17 +195,20 @@ class QueuedTask(BackgroundTask):
     FastAPI reads ``func`` for its own span of the task, and tests of applications read the others.
     """
 
-    def __init__(self, execution: Execution, run: Runner) -> None:
+    def __init__(self, execution: Execution, run: Runner, unwatched: Promises | None = None) -> None:
         # As the base's own __init__, which would ask again whether the function is async.
         self.func, self.is_async = execution.entry.func, execution.entry.is_async
         self.args: tuple[Any, ...] = execution.args  # type: ignore[assignment]  # P.args is no type here
         self.kwargs: dict[str, Any] = execution.kwargs  # type: ignore[assignment]
         self._execution = execution
         self._run = run
+        self._unwatched = unwatched
 
     def __call__(self) -> Awaitable[None]:  # type: ignore[override]  # Starlette awaits it, nothing else
         """Run the task, or hand it to the manager; Starlette awaits this after the response."""
         # Not an async def: it would only await another coroutine, on the hot path.
+        if self._unwatched is not None and not self._unwatched.awaited:
+            _complaints.log(BEFORE_ITS_COMMIT, self._execution.record.func_name)
         return self._run(self._execution) if self._execution.take() else _nothing()
 
 

@@ -17,7 +17,7 @@ from taskflow.web.background import ManagedBackgroundTasks
 from taskflow.web.host import TaskHost
 from taskflow.web.middleware import TaskflowMiddleware, current_request
 
-__all__ = ["add_middleware", "install", "uninstall"]
+__all__ = ["add_middleware", "install", "is_installed", "uninstall"]
 
 _installed: list[TaskHost] = []
 _lock = threading.Lock()
@@ -49,6 +49,11 @@ def uninstall(task_manager: TaskHost) -> None:
             _installed.remove(task_manager)
         if not _installed:
             _replace(fastapi.BackgroundTasks)
+
+
+def is_installed() -> bool:
+    """Whether any manager is installed: then every such annotation gets a managed object."""
+    return bool(_installed)
 
 
 def _replace(cls: type[fastapi.BackgroundTasks]) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from taskflow.web import injection
 from taskflow.web.host import TaskHost
+from taskflow.web.routes import refuse_bare_annotations
 
 __all__ = ["SignalChain", "join_lifespan"]
 
@@ -30,6 +32,8 @@ def join_lifespan(task_manager: TaskHost, app: FastAPI) -> None:
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[Any]:
         async with inner(app) as state:
+            if not injection.is_installed():
+                refuse_bare_annotations(app.routes)
             await task_manager.startup()
             try:
                 yield state

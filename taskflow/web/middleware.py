@@ -7,6 +7,7 @@ This pure ASGI middleware sees how the request ended, and settles what was left.
 
 from __future__ import annotations
 
+import logging
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
 
@@ -14,10 +15,12 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from taskflow.core.exceptions import CommitError
+from taskflow.core.exceptions import CommitError, ManagerNotStartedError
 from taskflow.execution.gate import Gate
 from taskflow.execution.running.attempt import Execution
 from taskflow.web.host import TaskHost
+
+logger = logging.getLogger("taskflow")
 
 RETRY_AFTER = "5"
 """Seconds, for clients that were refused: about the time that a database takes to come back."""
@@ -83,6 +86,16 @@ class RequestTasks:
         elif message["type"] in ("http.response.body", "http.response.pathsend"):
             self.complete = not message.get("more_body", False)
 
+    @property
+    def is_socket(self) -> bool:
+        """Whether it is a WebSocket: it has no response that could promise anything."""
+        return bool(self._scope["type"] == "websocket")
+
+    def runs(self, execution: Execution, raised: bool) -> bool:
+        """Whether a task that Starlette has not reached is to run."""
+        told = self.status is not None and self.status < 400 and not self.refused
+        return self.succeeded(raised) or (execution.gate is not None and told)
+
     def succeeded(self, raised: bool) -> bool:
         """Whether the response went out as the route meant it.
 
@@ -146,9 +159,10 @@ class TaskflowMiddleware:
                 request.refuse()
                 await _unavailable(reason)(scope, receive, send)
                 return
-            await send(message)
             if request.tasks:  # other requests pay nothing
+                # Before: from now on the bytes may reach the client, also if this is cancelled meanwhile.
                 request.note(message)
+            await send(message)
 
         token = _request.set(request)
         raised = True
@@ -158,6 +172,13 @@ class TaskflowMiddleware:
         except WebSocketDisconnect:  # how most sockets end
             raised = False
             raise
+        except ManagerNotStartedError as error:
+            # A server without a lifespan has not started the manager: the same answer as to any client
+            # whose task could not be stored.
+            if scope["type"] != "http" or request.status is not None:
+                raise
+            logger.error("a request was refused: %s", error)  # noqa: TRY400
+            await _unavailable(str(error))(scope, receive, send)
         finally:
             _request.reset(token)
             request.over = True
@@ -174,11 +195,11 @@ def _unavailable(reason: str) -> JSONResponse:
 async def _settle(request: RequestTasks, raised: bool) -> None:
     left: dict[TaskHost, list[Execution]] = {}
     for manager, execution in request.tasks:
-        if not execution.taken:
+        if execution.taken:
+            continue
+        if request.runs(execution, raised):
             left.setdefault(manager, []).append(execution)
-    for manager, executions in left.items():
-        if request.succeeded(raised):
-            await manager.dispatcher.follow_up(executions)
         else:
-            for execution in executions:
-                manager.dispatcher.driver.skip(execution, "not_dispatched")
+            manager.dispatcher.driver.skip(execution, "not_dispatched")
+    for manager, executions in left.items():
+        await manager.dispatcher.follow_up(executions)

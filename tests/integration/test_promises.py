@@ -173,7 +173,7 @@ async def test_without_a_start_there_is_no_promise_to_give():
         answer = await requests.post("/")
 
     assert 503 == answer.status_code
-    assert "has not been started" in answer.json()["detail"]
+    assert "was never started" in answer.json()["detail"]
 
 
 async def test_what_is_enqueued_before_the_start_is_stored_and_runs_with_it():
