@@ -215,3 +215,21 @@ async def test_a_task_that_moved_from_another_library_runs():
         await manager.drain()
     record = await manager.history.get(task_id)
     assert (record.func_name, record.status) == ("billing.charge", "success")
+
+
+async def test_the_backup_of_a_file_that_is_in_use_has_every_task_that_was_committed():
+    guide = load(ROOT / "docs/backups.md")
+    manager = TaskManager(snapshot_db="tasks.db")
+
+    @manager.task(persist=True)
+    async def send_email(address: str) -> None: ...
+
+    async with manager:
+        task_id = manager.enqueue(send_email, "ada@example.com")
+        await manager.committed(task_id)
+        await manager.drain()
+        assert Path("tasks.db-wal").stat().st_size > 0
+        guide.back_up("tasks.db", "copy.db")
+
+    async with TaskManager(snapshot_db="copy.db") as restored:
+        assert [record.task_id for record in await restored.merged_list()] == [task_id]
