@@ -233,3 +233,20 @@ async def test_the_backup_of_a_file_that_is_in_use_has_every_task_that_was_commi
 
     async with TaskManager(snapshot_db="copy.db") as restored:
         assert [record.task_id for record in await restored.merged_list()] == [task_id]
+
+
+@pytest.mark.xfail(reason="`committed` does not wait for the start yet", strict=True)
+def test_the_nightly_job_that_the_lifespan_starts_runs_its_task():
+    page = load(ROOT / "docs/persistence.md")
+    manager = page.task_manager
+
+    async def committed() -> str:
+        (record,) = manager.store.list()
+        await manager.committed(record.task_id)
+        await manager.drain()
+        return record.task_id
+
+    with TestClient(page.nightly) as client:
+        task_id = client.portal.call(committed)
+
+    assert manager.store.get(task_id).status == "success"
