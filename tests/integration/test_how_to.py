@@ -228,7 +228,6 @@ async def test_the_backup_of_a_file_that_is_in_use_has_every_task_that_was_commi
         task_id = manager.enqueue(send_email, "ada@example.com")
         await manager.committed(task_id)
         await manager.drain()
-        assert Path("tasks.db-wal").stat().st_size > 0
         guide.back_up("tasks.db", "copy.db")
 
     async with TaskManager(snapshot_db="copy.db") as restored:
