@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
+from taskflow.core.checks import not_installed
 from taskflow.core.exceptions import ConfigurationError, DecryptionError
 
 if TYPE_CHECKING:  # an optional extra
@@ -19,7 +20,7 @@ __all__ = ["FernetKey", "decrypt", "encrypt", "make_fernet"]
 FernetKey: TypeAlias = bytes | str | Sequence[bytes | str]
 """One key, or several: the first encrypts, all decrypt."""
 
-INSTALL = 'needs the "cryptography" package: pip install "fastapi-taskflow[encryption]"'
+PARAMETER = "encrypt_args_key"
 ALLOWED = (
     "must be a Fernet key: 32 url-safe base64-encoded bytes, made with Fernet.generate_key(); "
     "or a list of such keys that is not empty"
@@ -38,13 +39,14 @@ def make_fernet(key: FernetKey) -> Fernet | MultiFernet:
     try:
         from cryptography.fernet import Fernet, MultiFernet
     except ImportError as error:
-        raise _refused(INSTALL) from error
+        raise not_installed(PARAMETER, "cryptography", extra="encryption") from error
     try:
         if isinstance(key, bytes | str):
             return Fernet(key)
         return MultiFernet([Fernet(one) for one in key])
     except (TypeError, ValueError):
-        raise _refused(ALLOWED) from None  # the cause may quote the key
+        # Without its cause, which may quote the key.
+        raise ConfigurationError(PARAMETER, "<redacted>", ALLOWED) from None
 
 
 def encrypt(fernet: Fernet | MultiFernet, data: bytes) -> bytes:
@@ -67,7 +69,3 @@ def decrypt(fernet: Fernet | MultiFernet, token: bytes) -> bytes:
             "the stored arguments cannot be decrypted: encrypt_args_key is not the key that they were "
             "encrypted with (keep the old key in its list, after the new one), or they are damaged"
         ) from None
-
-
-def _refused(allowed: str) -> ConfigurationError:
-    return ConfigurationError("encrypt_args_key", "<redacted>", allowed)

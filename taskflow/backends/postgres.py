@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from taskflow.backends.postgres_rows import KIND, Result, change_arrays, listing, row_of, save_arrays, sql
-from taskflow.core.checks import check_int, check_seconds, is_storable
+from taskflow.core.checks import check_int, check_seconds, is_storable, not_installed
 from taskflow.core.exceptions import ConfigurationError
 from taskflow.core.models import TaskStatus
 from taskflow.core.query import Cursor, TaskQuery, microseconds
@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # needs the extra
 
 __all__ = ["PostgresBackend"]
 
-INSTALL = 'needs the "psycopg" package: pip install "fastapi-taskflow[postgres]"'
 NAMES: Final = re.compile("[a-z_][a-z0-9_]{0,62}")
 
 START: Final = Cursor(-(2**63), "")
@@ -54,7 +53,7 @@ class PostgresBackend(SnapshotBackend):
         try:
             from taskflow.backends.postgres_server import PostgresServer
         except ImportError as error:
-            raise ConfigurationError("dsn", "<redacted>", INSTALL) from error
+            raise not_installed("dsn", "psycopg[binary]", extra="postgres") from error
         self._server = PostgresServer(dsn, _check_schema(schema))
         self._max_connections = check_int("max_connections", max_connections, minimum=1)
         self._timeout = check_seconds("timeout", timeout, above=True)

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from taskflow.backends.redis_text import KIND, as_insert, as_json, as_update, read_rows
-from taskflow.core.checks import check_seconds, check_storable, check_text, is_utf8
+from taskflow.core.checks import check_seconds, check_storable, check_text, is_utf8, not_installed
 from taskflow.core.exceptions import BackendFormatError, ConfigurationError
 from taskflow.core.models import TERMINAL, TaskStatus
 from taskflow.core.query import Cursor, TaskQuery, microseconds
@@ -34,7 +34,6 @@ LOOKS = 1_000
 DELETIONS = 250
 """Most rows that one call of a script deletes, for the same reason."""
 
-INSTALL = 'needs the "redis" package: pip install "fastapi-taskflow[redis]"'
 HASH_TAG = 'must have a hash tag, "{name}": all keys then lie in one slot of a cluster'
 
 logger = logging.getLogger("taskflow")
@@ -64,7 +63,7 @@ class RedisBackend(SnapshotBackend):
         try:
             from taskflow.backends.redis_connection import RedisAddress
         except ImportError as error:
-            raise ConfigurationError("url", "<redacted>", INSTALL) from error
+            raise not_installed("url", "redis", extra="redis") from error
         self._address = RedisAddress(url, check_seconds("timeout", timeout, above=True))
         self._prefix = _check_prefix(prefix)
         self._connection: RedisConnection | None = None

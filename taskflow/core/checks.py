@@ -88,3 +88,18 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def not_installed(parameter: str, package: str, extra: str) -> ConfigurationError:
+    """The error for an option that needs a package which is not installed. Never shows the option's value.
+
+    The command installs that package by its own name. This distribution's name would be wrong in it: on the
+    package index, another project has that name.
+
+    Args:
+        parameter: name of the option.
+        package: what pip installs, such as ``"psycopg[binary]"``.
+        extra: the extra of this distribution that brings the package.
+    """
+    wanted = f'pip install "{package}", or install Taskflow with its extra "{extra}"'
+    return ConfigurationError(parameter, "<redacted>", f"needs a package that is not installed: {wanted}")

@@ -361,5 +361,5 @@ def test_an_option_is_checked_before_anything_is_connected(option: str, value: o
 
 def test_without_psycopg_it_names_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "taskflow.backends.postgres_server", None)
-    with pytest.raises(ConfigurationError, match=r'pip install "fastapi-taskflow\[postgres\]"'):
+    with pytest.raises(ConfigurationError, match=r'pip install "psycopg\[binary\]"'):
         PostgresBackend("postgresql://127.0.0.1/d")

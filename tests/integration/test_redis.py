@@ -451,8 +451,8 @@ def test_a_timeout_that_is_none_is_refused(timeout: float):
 
 
 def test_without_redis_py_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delitem(sys.modules, "taskflow.backends.redis_connection")
+    monkeypatch.delitem(sys.modules, "taskflow.backends.redis_connection", raising=False)
     monkeypatch.setitem(sys.modules, "redis", None)
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
-    with pytest.raises(ConfigurationError, match=r'pip install "fastapi-taskflow\[redis\]"'):
+    with pytest.raises(ConfigurationError, match='pip install "redis"'):
         RedisBackend("redis://localhost")

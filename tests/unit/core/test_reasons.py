@@ -1,4 +1,4 @@
-"""The reasons of events are told in three places, which must agree."""
+"""The reasons of events are told in four places, which must agree."""
 
 from __future__ import annotations
 
@@ -26,3 +26,8 @@ def test_the_dashboard_has_a_sentence_for_every_reason():
 def test_the_page_on_file_logs_names_every_reason():
     (row,) = re.findall(r"^\| `reason` \|.*$", (ROOT / "docs" / "file-logs.md").read_text(), re.MULTILINE)
     assert documented() == set(re.findall("`([a-z_]+)`", row)) - {"reason"}
+
+
+def test_the_glossary_explains_every_reason():
+    table = (ROOT / "docs" / "glossary.md").read_text().partition("## Reasons")[2]
+    assert documented() - set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set()

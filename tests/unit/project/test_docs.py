@@ -95,6 +95,19 @@ def test_every_make_command_in_a_page_names_a_target():
     assert [command for command in commands if command[1] not in targets] == []
 
 
+def test_no_page_and_no_message_installs_the_other_project_of_this_name():
+    # `pip install fastapi-taskflow` asks the package index; with an address behind the name it does not.
+    command = re.compile(r"\binstall\s.{0,60}?fastapi-taskflow(?!(?:\[[\w,]+\])? @)")
+    sources = [path for name in ("taskflow", "observers", "metrics") for path in (ROOT / name).rglob("*.py")]
+    found = [
+        (path.name, line)
+        for path in [*PAGES, *sources]
+        for line in path.read_text().splitlines()
+        if command.search(line) and "other project" not in line
+    ]
+    assert found == []
+
+
 def test_every_link_to_a_file_of_the_repository_leads_somewhere():
     links = [
         (page, link) for page in PAGES for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
