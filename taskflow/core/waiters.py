@@ -23,10 +23,6 @@ class Waiters:
         # A dict for its order and for cheap removal. It is only used by single operations, each atomic.
         self._futures: dict[asyncio.Future[None], None] = {}
 
-    def __bool__(self) -> bool:
-        """Whether anybody waits."""
-        return bool(self._futures)
-
     async def wait(self) -> None:
         """Return at the next `wake`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from asyncio import get_running_loop
 from collections import deque
 from collections.abc import Awaitable, Generator, Iterable
 from typing import Final
@@ -70,7 +71,7 @@ class Dispatcher:
         a started manager there is nobody to own it: then it is driven by whoever awaits, and ends with it.
         """
         loop = self._loop
-        if loop is not asyncio.get_running_loop():
+        if loop is not get_running_loop():
             return self._drive_here(execution)
         ended = self._workers.begin(loop, self.driver.run, execution)
         if ended is None:

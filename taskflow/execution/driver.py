@@ -58,7 +58,7 @@ class Driver:
         self.deadline: float | None = None
         self._store = store
         self._driven: set[Execution] = set()
-        self._idle = Waiters()
+        self._idle, self._idle_awaited = Waiters(), 0
 
     def admit(self, execution: Execution) -> None:
         """Take note of an execution that will be driven, so that it can be cancelled before."""
@@ -101,7 +101,7 @@ class Driver:
         finally:
             self._driven.discard(execution)
             self._end(execution)
-            if self._idle and not self._driven:
+            if self._idle_awaited and not self._driven:
                 self._idle.wake()
 
     def _end(self, execution: Execution) -> None:
@@ -123,8 +123,9 @@ class Driver:
         return not execution.record.finished
 
     def _attempt(self, execution: Execution) -> Awaitable[None]:
-        """The next attempt, in a fresh copy of the captured context."""
-        return stepped(execution.context.copy(), self._perform(execution), execution)
+        """The next attempt, in a fresh copy of the captured context; of an only one, in itself."""
+        context = execution.context if not execution.record.max_retries else execution.context.copy()
+        return stepped(context, self._perform(execution), execution)
 
     async def _perform(self, execution: Execution) -> None:
         """One attempt, inside its context."""
@@ -318,7 +319,11 @@ class Driver:
 
     async def wait_idle(self) -> None:
         """Return when no execution is driven."""
-        await self._idle.wait_for(lambda: not self._driven)
+        self._idle_awaited += 1
+        try:
+            await self._idle.wait_for(lambda: not self._driven)
+        finally:
+            self._idle_awaited -= 1
 
 
 def _is_stoppable(execution: Execution) -> bool:

@@ -38,12 +38,11 @@ class ManagedBackgroundTasks(BackgroundTasks):
     """
 
     def __init__(self, task_manager: TaskHost, background_tasks: BackgroundTasks | None = None) -> None:
-        super().__init__()
-        if background_tasks is not None:
-            self.tasks = background_tasks.tasks
+        # What the base's own __init__ sets, without the call: one is made for every request.
+        self.tasks = [] if background_tasks is None else background_tasks.tasks
         self.task_manager = task_manager
         self._run = task_manager.request_runner()
-        self._promises = Promises()
+        self._promises: Promises | None = None
 
     # A ParamSpec lets no keyword stand between its *args and **kwargs. So arguments
     # are checked against the function's own where neither option is given.
@@ -113,24 +112,26 @@ class ManagedBackgroundTasks(BackgroundTasks):
         enqueuer = self.task_manager.enqueuer
         task_id, execution = enqueuer.enqueue(func, args, kwargs, said, promised=True)
         request = current_request()
-        if execution is not None:
-            self._leave(execution, request)
         promise = enqueuer.promise(task_id) if execution is None else execution.gate
         if promise is not None:
-            self._promises.add(promise)
-            if request is not None:
-                request.promises.append(promise)
+            self._promise(promise, request)
+        if execution is None:
+            return task_id
+        if request is None:
+            self.tasks.append(QueuedTask(execution, self._run, self._promises))
+        elif request.is_socket and self.task_manager.dispatcher.started:
+            self.task_manager.dispatcher.dispatch((execution,))  # there is no response to wait for
+        else:
+            request.add(self.task_manager, execution)
+            self.tasks.append(QueuedTask(execution, self._run))
         return task_id
 
-    def _leave(self, execution: Execution, request: RequestTasks | None) -> None:
-        """Leave a task to whoever runs it after the response."""
-        if request is not None and request.is_socket and self.task_manager.dispatcher.started:
-            self.task_manager.dispatcher.dispatch((execution,))  # there is no response to wait for
-            return
+    def _promise(self, promise: Gate, request: RequestTasks | None) -> None:
+        if self._promises is None:
+            self._promises = Promises()
+        self._promises.add(promise)
         if request is not None:
-            request.add(self.task_manager, execution)
-        unwatched = request is None and execution.gate is not None
-        self.tasks.append(QueuedTask(execution, self._run, self._promises if unwatched else None))
+            request.promises.append(promise)
 
     async def committed(self) -> None:
         """Return once every task with ``persist=True`` that was added so far survives a crash.
@@ -142,7 +143,8 @@ class ManagedBackgroundTasks(BackgroundTasks):
         Raises:
             CommitError: one could not be stored, and will not run.
         """
-        await self._promises.committed()
+        if self._promises is not None:
+            await self._promises.committed()
 
 
 class Promises:

@@ -34,6 +34,7 @@ class RequestTasks:
     Attributes:
         tasks: what the request enqueued, in order, each with its manager.
         manager: whose middleware the request came through.
+        is_socket: whether it is a WebSocket: there is no response that could promise anything.
         status: HTTP status of the response, ``None`` before it started.
         complete: whether its last byte was sent.
         failed: whether what should have made the response raised; ``None`` where nobody can tell.
@@ -46,6 +47,7 @@ class RequestTasks:
         "_scope",
         "complete",
         "failed",
+        "is_socket",
         "manager",
         "over",
         "promises",
@@ -59,6 +61,7 @@ class RequestTasks:
         self.manager = manager
         self.failed: bool | None = None
         self._scope = scope
+        self.is_socket = scope["type"] == "websocket"
         self.status: int | None = None
         self.complete = False
         self.over = False
@@ -85,11 +88,6 @@ class RequestTasks:
             self.status = message["status"]
         elif message["type"] in ("http.response.body", "http.response.pathsend"):
             self.complete = not message.get("more_body", False)
-
-    @property
-    def is_socket(self) -> bool:
-        """Whether it is a WebSocket: it has no response that could promise anything."""
-        return bool(self._scope["type"] == "websocket")
 
     def runs(self, execution: Execution, raised: bool) -> bool:
         """Whether a task that Starlette has not reached is to run."""
