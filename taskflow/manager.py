@@ -83,7 +83,7 @@ class TaskManager:
         shutdown_timeout: seconds that accepted tasks get to finish once a shutdown begins.
         handle_signals: begin the shutdown at SIGTERM and SIGINT, before the server's own handler.
         max_history: finished records to keep in memory.
-        retention_days: days after which the backend forgets an ended task; never if ``None``.
+        retention_days: days after which the backend forgets an ended task, up to 36,500; never if ``None``.
         heartbeat_interval: seconds between two signs of life to the backend ...
         lease_timeout: ... and seconds without one after which others take over this instance's tasks.
         rescue_interval: seconds between two looks for tasks to take over.
