@@ -162,10 +162,10 @@ class TaskManager:
         self.store = TaskStore(max_history, self.stream)
         pools = Pools(max_concurrent_tasks, max_sync_threads)
         self.pools = tuple(pools)
-        self._runners = Runners(pools, Chain.of(middleware))
+        arguments = self._arguments = ArgumentKeeper(self.fernet, requeue=requeue_pending)
+        self._runners = Runners(pools, Chain.of(middleware), arguments)
         self.driver = Driver(self.store)
         self.dispatcher = Dispatcher(self.driver)
-        arguments = self._arguments = ArgumentKeeper(self.fernet, requeue=requeue_pending)
         parts = EngineParts(self.stream, self.store, self.registry, arguments, self.dispatcher, self._runners)
         self._persistence = None if backend is None else Persistence(backend, parts, persistence)
         kept = self._persistence
