@@ -206,6 +206,10 @@ class TaskManager:
     ) -> Callable[[F], F]:
         """Register the decorated function as a task; the function itself is not changed.
 
+        Its settings hold however it is reached: as a method, which passes its object as ``self``, or in a
+        `functools.partial`. Other decorators belong below this one; what one above it makes is another
+        function, which ``add_task`` refuses, as it does a task of another manager.
+
         Args:
             retries: further attempts after the first failure.
             delay: seconds before the first retry.
@@ -422,6 +426,7 @@ class TaskManager:
             await self._persistence.connect()
         self._loop = asyncio.get_running_loop()
         self._stopping = None
+        self.registry.in_use = True
         self._shutdown.reset()
         if self.logger is not None:
             await self.logger.startup()
@@ -452,6 +457,7 @@ class TaskManager:
         if self.logger is not None:
             await self.logger.close()
         self._signals.remove()
+        self.registry.in_use = False
         self._loop = None
 
     def on_stopping(self, listener: Callable[[], None]) -> None:

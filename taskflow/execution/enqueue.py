@@ -84,7 +84,7 @@ class Enqueuer:
         """
         if self.closed:
             raise ManagerClosedError
-        entry = self._registry.entry(func)
+        entry, (args, kwargs) = self._registry.resolve(func, args, kwargs)
         options = entry.options
         record = pending_record(task_id or new_task_id(), entry.name, args, kwargs)
         if said is not NOTHING:
