@@ -195,7 +195,9 @@ def _tags(tags: Mapping[str, str]) -> str:
 def _object(values: Mapping[Any, Any]) -> str:
     try:
         return _encode(values)
-    except (TypeError, ValueError, RecursionError):  # not JSON: NaN, a set, a cycle, an object ...
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # not JSON: NaN, a set, a cycle, an object; or a dict whose items() raises
         return _encode(plain(values))
 
 

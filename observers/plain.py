@@ -9,6 +9,8 @@ from datetime import date, time, timedelta
 from enum import Enum
 from typing import Any
 
+from taskflow.core.names import qualified_name
+
 __all__ = ["MAX_DEPTH", "MAX_TEXT", "MAX_VALUES", "plain"]
 
 MAX_DEPTH = 8
@@ -24,7 +26,7 @@ CUT = "…"
 
 
 def plain(values: Mapping[Any, Any]) -> dict[str, Any]:
-    r"""A copy of ``values`` that is made of JSON's own types only. Never raises.
+    r"""A copy of ``values`` that is made of JSON's own types only. Never raises, but for `KeyboardInterrupt`.
 
     Mappings are objects, their keys text; lists, tuples and sets are arrays. Dates and times are in
     ISO 8601, a timedelta is in seconds, an enum is its value, bytes are read as UTF-8 (``\xff`` for what
@@ -47,7 +49,9 @@ class _Copy:
             return CUT
         try:
             return self._convert(value, depth)
-        except Exception as error:  # raised by __str__, items() or __iter__ of the value: shown in the line
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # raised by __str__, items() or __iter__ of the value
             return f"<{_class(value)}: {_class(error)} when read>"
 
     def _convert(self, value: Any, depth: int) -> Any:
@@ -94,8 +98,7 @@ def _object_text(value: Any) -> str:
 
 
 def _class(value: object) -> str:
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return qualified_name(type(value))
 
 
 def _integer(value: int) -> int | str:

@@ -83,7 +83,7 @@ class TaskManager:
         shutdown_timeout: seconds that accepted tasks get to finish once a shutdown begins.
         handle_signals: begin the shutdown at SIGTERM and SIGINT, before the server's own handler.
         max_history: finished records to keep in memory.
-        retention_days: days after which the backend forgets an ended task; never if ``None``.
+        retention_days: days after which the backend forgets an ended task, up to 36,500; never if ``None``.
         heartbeat_interval: seconds between two signs of life to the backend ...
         lease_timeout: ... and seconds without one after which others take over this instance's tasks.
         rescue_interval: seconds between two looks for tasks to take over.
@@ -162,10 +162,10 @@ class TaskManager:
         self.store = TaskStore(max_history, self.stream)
         pools = Pools(max_concurrent_tasks, max_sync_threads)
         self.pools = tuple(pools)
-        self._runners = Runners(pools, Chain.of(middleware))
+        arguments = self._arguments = ArgumentKeeper(self.fernet, requeue=requeue_pending)
+        self._runners = Runners(pools, Chain.of(middleware), arguments)
         self.driver = Driver(self.store)
         self.dispatcher = Dispatcher(self.driver)
-        arguments = self._arguments = ArgumentKeeper(self.fernet, requeue=requeue_pending)
         parts = EngineParts(self.stream, self.store, self.registry, arguments, self.dispatcher, self._runners)
         self._persistence = None if backend is None else Persistence(backend, parts, persistence)
         kept = self._persistence
@@ -205,6 +205,10 @@ class TaskManager:
         requeue_on_interrupt: bool = False,
     ) -> Callable[[F], F]:
         """Register the decorated function as a task; the function itself is not changed.
+
+        Its settings hold however it is reached: as a method, which passes its object as ``self``, or in a
+        `functools.partial`. Other decorators belong below this one; what one above it makes is another
+        function, which ``add_task`` refuses, as it does a task of another manager.
 
         Args:
             retries: further attempts after the first failure.
@@ -422,6 +426,7 @@ class TaskManager:
             await self._persistence.connect()
         self._loop = asyncio.get_running_loop()
         self._stopping = None
+        self.registry.in_use = True
         self._shutdown.reset()
         if self.logger is not None:
             await self.logger.startup()
@@ -452,6 +457,7 @@ class TaskManager:
         if self.logger is not None:
             await self.logger.close()
         self._signals.remove()
+        self.registry.in_use = False
         self._loop = None
 
     def on_stopping(self, listener: Callable[[], None]) -> None:

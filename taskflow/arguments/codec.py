@@ -19,13 +19,13 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, time
 from functools import partial
-from types import FunctionType, SimpleNamespace
+from types import FunctionType, SimpleNamespace, UnionType
 from typing import (
+    Annotated,
     Any,
     Final,
     Generic,
@@ -33,6 +33,7 @@ from typing import (
     NoReturn,
     TypeAlias,
     TypeVar,
+    Union,
     Unpack,
     get_args,
     get_origin,
@@ -40,11 +41,13 @@ from typing import (
 )
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, NonNegativeInt, TypeAdapter, ValidationError, with_config
 from pydantic_core import PydanticSerializationError, from_json
 from typing_extensions import TypedDict  # typing's own does not do for pydantic before Python 3.12
 
-from taskflow.arguments.difference import SCALARS, Difference, difference
+from taskflow.arguments.contents import ReadOnceError, models, refuse_iterators, unset_fields
+from taskflow.arguments.difference import Difference, difference, stood_for
+from taskflow.arguments.lost import holds_object, lost_field
 from taskflow.core.exceptions import TaskArgumentError
 
 __all__ = ["ArgumentCodec"]
@@ -53,6 +56,9 @@ VERSION: Final = 1
 
 ALL_ARGUMENTS = "(all)"
 """Given as the parameter in errors about the whole call."""
+
+OBJECTS: Final = ("self", "cls")
+"""What methods call the parameter of their object or class."""
 
 # So that bytes that are not UTF-8, nan and inf can be stored.
 CONFIG = ConfigDict(
@@ -135,7 +141,7 @@ class ArgumentCodec:
         except Exception as error:
             self._refuse(*_decode_failure(data, error), error)
         values = envelope.typed | envelope.plain
-        self._check_none_is_lost(data, values)
+        self._check_none_is_lost(data, envelope, values)
         args, kwargs = self._call(values, envelope.positional)
         if self._bind(args, kwargs).keys() != values.keys():
             self._refuse(ALL_ARGUMENTS, "the function's signature has changed since they were stored")
@@ -172,27 +178,43 @@ class ArgumentCodec:
         """Encode, decode and compare: the bytes, and what is wrong with them."""
         # Serializers, validators and __eq__ of the user may raise anything: that is the defect.
         try:
-            envelope = Envelope(VERSION, positional, typed, plain, _unset_fields(typed))
-            data = self._adapter.dump_json(envelope, by_alias=False, round_trip=True, warnings=False)
+            refuse_iterators(plain)
+            envelope = Envelope(VERSION, positional, typed, plain, unset_fields(typed))
+            data = self._dump(envelope)
             revived = self._load(data)
             return data, difference((typed, plain), (revived.typed, revived.plain))
         except Exception as error:
             return b"", error
 
+    def _dump(self, envelope: Envelope[Arguments, Arguments]) -> bytes:
+        return self._adapter.dump_json(envelope, by_alias=False, round_trip=True, warnings=False)
+
     def _load(self, data: bytes) -> Envelope[Arguments, Arguments]:
         # Field names, not aliases: those for reading and for writing may differ.
         envelope = self._adapter.validate_json(data, by_alias=False, by_name=True)
         if envelope.unset:
-            for place, model in _models(envelope.typed):
+            for place, model in models(envelope.typed):
                 model.model_fields_set.difference_update(envelope.unset.get(place, ()))
         return envelope
 
-    def _check_none_is_lost(self, data: bytes, values: Arguments) -> None:
+    def _check_none_is_lost(
+        self, data: bytes, envelope: Envelope[Arguments, Arguments], values: Arguments
+    ) -> None:
         # Not with extra="forbid": dataclasses inside the arguments would inherit it.
         stored = from_json(data)
         for name in stored["typed"].keys() | stored["plain"].keys():
             if name not in values:
                 self._refuse(name, "the function has no such parameter any more")
+        if not any(map(holds_object, stored["typed"].values())):
+            return
+        try:
+            again = from_json(self._dump(envelope))
+        except Exception as error:  # a serializer of the user's
+            self._refuse(ALL_ARGUMENTS, f"what came back cannot be stored again: {_first_line(error)}", error)
+        for name, value in stored["typed"].items():
+            lost = lost_field(value, again["typed"][name], envelope.typed[name], envelope.unset, f"/{name}")
+            if lost is not None:
+                self._refuse(name, _lost_reason(*lost))
 
     def _is_plain(self, name: str, value: Any) -> bool:
         """Whether an argument must be stored without its annotation; refused if that does not work either."""
@@ -248,12 +270,14 @@ class Parameter:
 
     def advice(self, value: object, defect: Difference | Exception) -> str:
         """What to change in the function's signature so that the argument can be stored; may be ``""``."""
-        if isinstance(value, FunctionType):
+        if isinstance(value, FunctionType) or isinstance(defect, ReadOnceError):
             return ""
         problem = f" ({self.problem})" if self.problem else ""
         if isinstance(defect, Difference) and len(defect.path) == 2 and _changes_type(defect):
             return f"; annotate the parameter as {type(value).__name__}{problem}"
         if self.type == self.collected(Any):
+            if self.name in OBJECTS:
+                return "; make it a static method or a function, or register the method of one lasting object"
             return f"; annotate the parameter with its type{problem}"
         return ""
 
@@ -280,7 +304,21 @@ def _namespace(func: Any) -> dict[str, Any]:
 
 def _resolved(annotation: Any, namespace: dict[str, Any]) -> Any:
     holder = SimpleNamespace(__annotations__={"it": annotation})
-    return get_type_hints(holder, namespace, include_extras=True)["it"]
+    return _without_stand_ins(get_type_hints(holder, namespace, include_extras=True)["it"])
+
+
+def _without_stand_ins(annotation: Any) -> Any:
+    """An annotation that was read while a clock was frozen, as it is otherwise."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return stood_for(annotation)
+    parts = get_args(annotation)
+    real = tuple(map(_without_stand_ins, parts))
+    if all(new is old for new, old in zip(real, parts, strict=True)):
+        return annotation
+    origin: Any = get_origin(annotation)
+    if origin is UnionType:
+        origin = Union
+    return Annotated[real] if hasattr(annotation, "__metadata__") else origin[real]
 
 
 def _arguments_type(types: Mapping[str, Any]) -> Any:
@@ -300,31 +338,6 @@ def _envelope_adapter(parameters: list[Parameter]) -> TypeAdapter[Envelope[Any, 
     return TypeAdapter(generic[typed, plain])
 
 
-def _models(value: object, place: str = "") -> Iterator[tuple[str, BaseModel]]:
-    """Every pydantic model in a value, with its place; those in sets are left out, having no place."""
-    parts: Iterable[tuple[object, object]] = ()
-    if isinstance(value, BaseModel):
-        yield place, value
-        parts = (vars(value) | (value.model_extra or {})).items()
-    elif isinstance(value, dict):
-        parts = value.items()
-    elif isinstance(value, list | tuple | deque):
-        parts = enumerate(value)
-    elif is_dataclass(value) and not isinstance(value, type):
-        parts = ((each.name, getattr(value, each.name, None)) for each in fields(value))
-    for name, part in parts:
-        if type(part) not in SCALARS:
-            yield from _models(part, f"{place}/{name}")
-
-
-def _unset_fields(arguments: dict[str, Any]) -> dict[str, list[str]]:
-    unset = {
-        place: sorted(type(model).model_fields.keys() - model.model_fields_set)
-        for place, model in _models(arguments)
-    }
-    return {place: names for place, names in unset.items() if names}
-
-
 def _reason(defect: Difference | Exception, value: object) -> str:
     """What is wrong with an argument, in words; without the value, which may be a secret."""
     if isinstance(defect, Difference):
@@ -335,9 +348,17 @@ def _reason(defect: Difference | Exception, value: object) -> str:
         return f"would not come back: {_first_error(defect)[1]}"
     if isinstance(defect, RecursionError):
         return "cannot be stored: it holds itself, or is nested too deeply"
-    if isinstance(defect, PydanticSerializationError):
+    if isinstance(defect, PydanticSerializationError | ReadOnceError):
         return f"cannot be stored: {_first_line(defect)}"
     return f"cannot be stored: {type(defect).__name__}: {_first_line(defect)}"
+
+
+def _lost_reason(kind: type, field: str) -> str:
+    shown = field if field.isidentifier() else "..."
+    return (
+        f"{kind.__name__} has no {shown!r} any more, and what is stored there would be lost: give it back, "
+        f'or take it over in a model_validator(mode="before")'
+    )
 
 
 def _change(defect: Difference) -> str:

@@ -78,3 +78,18 @@ class ArgumentKeeper:
         if not record.arguments_kept:
             raise ArgumentsNotKeptError(record.task_id)
         return record.args, record.kwargs
+
+    def afresh(
+        self, record: TaskRecord, entry: TaskFunction
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """The arguments for another attempt of a task, as they were before the first one changed them.
+
+        Returns:
+            ``None`` where they are not encoded: then there is only what the first attempt got.
+
+        Raises:
+            DecryptionError, TaskArgumentError: as `recall`.
+        """
+        if record.payload is None and record.encrypted_payload is None:
+            return None
+        return self.recall(record, entry)

@@ -10,6 +10,10 @@ from taskflow.core.exceptions import ConfigurationError
 
 T = TypeVar("T")
 
+DAY = 86_400.0
+CENTURY = 36_500 * DAY
+"""Seconds: longer than anybody waits for, and short enough for every clock and every database."""
+
 
 def check_choice(parameter: str, value: T, choices: Collection[T]) -> T:
     """Return ``value`` if it is one of ``choices``."""
@@ -30,12 +34,28 @@ def check_optional_int(parameter: str, value: int | None, *, minimum: int) -> in
     return None if value is None else check_int(parameter, value, minimum=minimum)
 
 
-def check_seconds(parameter: str, value: float, *, minimum: float = 0.0, above: bool = False) -> float:
-    """Return ``value`` if it is a finite number ``>= minimum`` (``> minimum`` with ``above``)."""
+def check_seconds(
+    parameter: str, value: float, *, minimum: float = 0.0, above: bool = False, maximum: float = CENTURY
+) -> float:
+    """Return ``value`` if it is a finite number ``>= minimum`` (``> minimum`` with ``above``) and at most
+    ``maximum``: durations of more than a hundred years overflow, one here and another there.
+    """
     if not _is_finite(value) or value < minimum or (above and value == minimum):
         bound = f"above {minimum:g}" if above else f"at least {minimum:g}"
         raise ConfigurationError(parameter, value, f"must be a finite number, {bound}")
+    if value > maximum:
+        raise ConfigurationError(parameter, value, f"must be at most {maximum:,.0f}, a hundred years")
     return value
+
+
+def check_factor(parameter: str, value: float) -> float:
+    """Return ``value`` if it is a finite number above 0."""
+    return check_seconds(parameter, value, above=True, maximum=math.inf)
+
+
+def check_days(parameter: str, value: float) -> float:
+    """Return ``value`` if it is a number of days above 0 and of at most a hundred years."""
+    return check_seconds(parameter, value, above=True, maximum=CENTURY / DAY)
 
 
 def _is_finite(value: object) -> bool:
@@ -79,6 +99,13 @@ def check_storable(parameter: str, value: str) -> str:
 def is_storable(text: str) -> bool:
     """Whether every database can store the text: no NUL, no lone surrogates."""
     return "\0" not in text and is_utf8(text)
+
+
+def storable(text: str) -> str:
+    """The text as every database takes it: without lone surrogates and NUL."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
 def is_utf8(text: str) -> bool:

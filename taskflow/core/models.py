@@ -60,7 +60,14 @@ TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
 
 @dataclass(slots=True)
 class Failure:
-    """Why an attempt failed: text of the exception, its qualified class name, its traceback."""
+    """Why an attempt failed.
+
+    Attributes:
+        error: text of the exception; of a group, with those of its leaves.
+        error_type: its qualified class name; of a group whose leaves are all of one class, the name of
+            that, and otherwise ``ExceptionGroup[OSError, ValueError]``.
+        stacktrace: its traceback, from the task function on.
+    """
 
     error: str
     error_type: str

@@ -6,17 +6,50 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["code_function", "qualified_name", "unwrapped"]
+from taskflow.core.checks import storable
+
+__all__ = ["class_name", "code_function", "plain_text", "qualified_name", "text_attribute", "unwrapped"]
+
+
+# As `type` itself knows them: a metaclass may answer anything, and a class may set anything as its module.
+_NAME, _QUALNAME, _MODULE = (vars(type)[name] for name in ("__name__", "__qualname__", "__module__"))
 
 
 def qualified_name(cls: type) -> str:
-    """``module.Class``, builtins bare: the form of OpenTelemetry's ``error.type``.
+    """``module.Class``, builtins bare: the form of OpenTelemetry's ``error.type``. Never raises.
 
     Source: https://opentelemetry.io/docs/specs/semconv/registry/attributes/error/
     """
-    if cls.__module__ == "builtins":
-        return cls.__qualname__
-    return f"{cls.__module__}.{cls.__qualname__}"
+    name = plain_text(_QUALNAME.__get__(cls)) or class_name(cls)
+    try:
+        module = plain_text(_MODULE.__get__(cls))
+    except AttributeError:  # somebody has deleted it
+        module = None
+    return name if module in (None, "builtins") else f"{module}.{name}"
+
+
+def class_name(cls: type) -> str:
+    """The name of a class alone. Never raises."""
+    return plain_text(_NAME.__get__(cls)) or "type"
+
+
+def plain_text(value: object) -> str | None:
+    """A name as text that every database takes; ``None`` if it is no text, or blank."""
+    if not issubclass(type(value), str):
+        return None
+    text = storable(str.__str__(value))
+    return text if text.strip() else None
+
+
+def text_attribute(value: object, name: str) -> str | None:
+    """An attribute that should be text, such as a function's name; ``None`` if it is not.
+
+    A proxy of another process, a mock and the like answer with anything, or raise.
+    """
+    try:
+        return plain_text(getattr(value, name, None))
+    except Exception:  # whatever its __getattr__ raises: then it has no such name
+        return None
 
 
 def unwrapped(func: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,6 +65,8 @@ def code_function(func: Callable[..., Any]) -> str:
     Source: https://opentelemetry.io/docs/specs/semconv/registry/attributes/code/
     """
     func = unwrapped(func)
-    module = getattr(func, "__module__", None) or type(func).__module__
-    qualname = getattr(func, "__qualname__", None) or type(func).__qualname__
-    return f"{module}.{qualname}"
+    qualname = text_attribute(func, "__qualname__")
+    if qualname is None:
+        return qualified_name(type(func))
+    module = text_attribute(func, "__module__") or text_attribute(type(func), "__module__")
+    return qualname if module is None else f"{module}.{qualname}"

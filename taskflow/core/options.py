@@ -10,13 +10,21 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from enum import Enum, Flag, auto
 from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, cast
 
-from taskflow.core.checks import check_bool, check_int, check_seconds, check_storable, check_text
+from taskflow.core.checks import (
+    check_bool,
+    check_factor,
+    check_int,
+    check_seconds,
+    check_storable,
+    check_text,
+)
 from taskflow.core.exceptions import ConfigurationError
 
 __all__ = [
@@ -127,8 +135,8 @@ class TaskOptions:
     """
 
     retries: int = _option(0, partial(check_int, minimum=0))
-    delay: float = _option(0.0, check_seconds)
-    backoff: float = _option(1.0, partial(check_seconds, above=True))
+    delay: float = _option(0.0, partial(check_seconds, maximum=math.inf))  # `retry_delay` bounds it
+    backoff: float = _option(1.0, check_factor)
     persist: bool = _option(False, check_bool)
     name: str | None = _option(None, _check_name, Where.DECORATOR)
     requeue_on_interrupt: bool = _option(False, check_bool)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from taskflow.core.checks import check_choice, check_int, check_storable, check_text
+from taskflow.core.checks import check_choice, check_int, check_storable, check_text, storable
 from taskflow.core.exceptions import ConfigurationError
 from taskflow.core.models import TaskRecord, TaskStatus
 
@@ -143,10 +143,3 @@ def search_text(record: TaskRecord) -> str:
     """The text that `TaskQuery.q` is searched in, in lower case."""
     error = (record.error or "")[:ERROR_SEARCHED]
     return storable("\n".join((record.func_name, record.task_id, *labels(record), error)).lower())
-
-
-def storable(text: str) -> str:
-    """The text without NUL and lone surrogates, which databases refuse. The record itself is unchanged."""
-    if text.isascii() and "\0" not in text:
-        return text
-    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

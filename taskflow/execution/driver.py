@@ -29,7 +29,7 @@ from taskflow.core.running import call_on, running_loop
 from taskflow.core.waiters import Waiters
 from taskflow.execution.context import enter_task
 from taskflow.execution.running.attempt import Execution
-from taskflow.execution.running.failure import describe, own_traceback
+from taskflow.execution.running.failure import describe, log_failure
 from taskflow.execution.running.stepping import stepped
 from taskflow.execution.store import TaskStore
 
@@ -173,7 +173,8 @@ class Driver:
             self._failed(execution, error)  # a CancelledError, too, if it awaited something cancelled
             return
         if not cancelled:  # its answer to being stopped
-            _log(logging.WARNING, error, "task %s (%s) raised while it was stopped", *_names(execution))
+            message = "task %s (%s) raised while it was stopped"
+            log_failure(logger, logging.WARNING, error, message, *_names(execution))
         self._stopped(execution)
 
     def _failed(self, execution: Execution, error: BaseException) -> None:
@@ -186,10 +187,11 @@ class Driver:
             execution.begun = False
             if self._move(execution, RETRYING, failure=failure, next_delay=delay):
                 message = "task %s (%s) failed in attempt %d of %d, next in %g s"
-                _log(logging.WARNING, error, message, name, record.task_id, retry + 1, attempts, delay)
+                details = (name, record.task_id, retry + 1, attempts, delay)
+                log_failure(logger, logging.WARNING, error, message, *details)
         elif self._move(execution, FAILED, failure=failure):
             message = "task %s (%s) failed in attempt %d of %d"
-            _log(logging.ERROR, error, message, name, record.task_id, retry + 1, attempts)
+            log_failure(logger, logging.ERROR, error, message, name, record.task_id, retry + 1, attempts)
 
     def _stopped(self, execution: Execution) -> None:
         """End the record as it was asked to, unless that has been done."""
@@ -332,12 +334,8 @@ def _is_stoppable(execution: Execution) -> bool:
 
 
 def _is_cancellation(error: BaseException) -> bool:
-    return isinstance(error, asyncio.CancelledError)
+    return issubclass(type(error), asyncio.CancelledError)  # not what it says of its class: that may raise
 
 
 def _names(execution: Execution) -> tuple[str, str]:
     return execution.record.func_name, execution.record.task_id
-
-
-def _log(level: int, exc: BaseException, message: str, *args: object) -> None:
-    logger.log(level, message, *args, exc_info=(type(exc), exc, own_traceback(exc)))

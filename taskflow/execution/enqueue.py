@@ -87,7 +87,7 @@ class Enqueuer:
         """
         if self.closed:
             raise ManagerClosedError
-        entry = self._registry.entry(func)
+        entry, (args, kwargs) = self._registry.resolve(func, args, kwargs)
         options = entry.options
         # Assigned rather than passed: a keyword in the call of a class costs four to six times as much
         # (Python 3.11 to 3.13).

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from taskflow.arguments.keeper import ArgumentKeeper
 from taskflow.core.backoff import Backoff
-from taskflow.core.checks import check_int, check_seconds
+from taskflow.core.checks import check_days, check_int, check_seconds
 from taskflow.core.events import LifecycleEvent
 from taskflow.core.exceptions import BackendError, BackendUnavailableError, ConfigurationError
 from taskflow.core.models import TaskRecord, TaskStatus
@@ -60,7 +60,7 @@ class PersistenceOptions:
         for name in ("snapshot_interval", "heartbeat_interval", "lease_timeout", "rescue_interval"):
             check_seconds(name, getattr(self, name), above=True)
         if self.retention_days is not None:
-            check_seconds("retention_days", self.retention_days, above=True)
+            check_days("retention_days", self.retention_days)
         check_int("max_rescues", self.max_rescues, minimum=1)
         if self.lease_timeout < 2 * self.heartbeat_interval:
             allowed = f"must be at least twice the heartbeat_interval of {self.heartbeat_interval:g} seconds"

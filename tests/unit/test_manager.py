@@ -161,7 +161,7 @@ class Backend: ...
         *[("requeue_pending", value) for value in (1, "yes", None)],
         *[("snapshot_db", value) for value in ("", 5, "no/such/folder/tasks.db", "a\0b")],
         *[("snapshot_backend", value) for value in ("tasks.db", Backend(), MemoryBackend)],
-        *[("retention_days", value) for value in (0, -1, "7", float("inf"), True)],
+        *[("retention_days", value) for value in (0, -1, "7", float("inf"), True, 36_501, 1e300)],
         *[("heartbeat_interval", value) for value in (0, -1, "10", None)],
         *[("lease_timeout", value) for value in (0, -1, "30", None)],
         *[("rescue_interval", value) for value in (0, -1, "5", None)],

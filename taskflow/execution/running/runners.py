@@ -6,6 +6,7 @@ import asyncio
 import functools
 from contextvars import copy_context
 
+from taskflow.arguments.keeper import ArgumentKeeper
 from taskflow.execution.registry import TaskEntry
 from taskflow.execution.running.attempt import SUCCEEDED, Execution, Outcome, Runner
 from taskflow.execution.running.middleware import Chain, TaskCall
@@ -21,13 +22,16 @@ class LoopRunner:
 
     stoppable = True
 
-    def __init__(self, pool: Pool, chain: Chain) -> None:
+    def __init__(self, pool: Pool, chain: Chain, arguments: ArgumentKeeper) -> None:
         self.pool = pool
         self._chain = chain
+        self._arguments = arguments
 
     async def run(self, execution: Execution) -> Outcome:
         """Run the function in the current context."""
         try:
+            if execution.record.retries_used:
+                _renew(execution, self._arguments)
             if self._chain.around_async:
                 value = await self._chain.call(_call(execution))
             else:
@@ -51,10 +55,11 @@ class ThreadRunner:
 
     stoppable = False
 
-    def __init__(self, pool: Pool, threads: Threads, chain: Chain) -> None:
+    def __init__(self, pool: Pool, threads: Threads, chain: Chain, arguments: ArgumentKeeper) -> None:
         self.pool = pool
         self._threads = threads
         self._chain = chain
+        self._arguments = arguments
 
     async def run(self, execution: Execution) -> Outcome:
         """Run the function in a thread, in a copy of the current context.
@@ -71,6 +76,8 @@ class ThreadRunner:
 
     def _run(self, execution: Execution) -> Outcome:
         try:
+            if execution.record.retries_used:
+                _renew(execution, self._arguments)
             if self._chain.around_sync:
                 value = self._chain.call_sync(_call(execution))
             else:
@@ -89,12 +96,13 @@ class Runners:
     Args:
         pools: the places of the manager.
         chain: what is around every function.
+        arguments: has the arguments of tasks that may run again.
     """
 
-    def __init__(self, pools: Pools, chain: Chain) -> None:
+    def __init__(self, pools: Pools, chain: Chain, arguments: ArgumentKeeper) -> None:
         self._threads = Threads()
-        self._on_loop = LoopRunner(pools.slots, chain)
-        self._in_thread = ThreadRunner(pools.threads, self._threads, chain)
+        self._on_loop = LoopRunner(pools.slots, chain, arguments)
+        self._in_thread = ThreadRunner(pools.threads, self._threads, chain, arguments)
 
     def of(self, entry: TaskEntry) -> Runner:
         """The runner for a function."""
@@ -103,6 +111,13 @@ class Runners:
     def close(self) -> None:
         """Let go of what runners keep: threads end when their functions return."""
         self._threads.close()
+
+
+def _renew(execution: Execution, arguments: ArgumentKeeper) -> None:
+    """Give a further attempt the arguments as they were: the one before may have changed them."""
+    afresh = arguments.afresh(execution.record, execution.entry)
+    if afresh is not None:
+        execution.args, execution.kwargs = afresh
 
 
 def _call(execution: Execution) -> TaskCall:

@@ -594,7 +594,11 @@ def selfish():
         ),
         (Annotated[re.Pattern, AfterValidator(lambda _: re.compile("b"))], re.compile("a"), "another value"),
         (threading.Lock, threading.Lock(), "its annotation cannot be used"),
-        (list[int], iter([1]), "would"),
+        (
+            list[int],
+            iter([1]),
+            "cannot be stored: an iterator (list_iterator) can be read only once: pass a list",
+        ),
         (Any, functools.reduce(lambda inner, _: [inner], range(5000), []), "cannot be stored"),
     ],
 )
@@ -735,3 +739,49 @@ def test_the_encoded_form_is_the_documented_one():
         b'{"version":1,"positional":1,"typed":{"when":"2026-03-01T12:30:00.123456Z"},'
         b'"plain":{"delay":5},"unset":{}}'
     ) == stored(task, NOW, delay=5)
+
+
+class FrozenMeta(type):
+    """As the classes that a frozen clock of tests puts in the place of ``datetime`` and ``date``."""
+
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, cls.__base__)
+
+    def __subclasscheck__(cls, kind: type) -> bool:
+        return issubclass(kind, cls.__base__)
+
+
+class FrozenDatetime(datetime, metaclass=FrozenMeta): ...
+
+
+class FrozenDate(date, metaclass=FrozenMeta): ...
+
+
+class MyDatetime(datetime): ...
+
+
+@pytest.mark.parametrize(
+    ("annotation", "given", "expected"),
+    [
+        (datetime, FrozenDatetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 3, 29, tzinfo=UTC)),
+        (list[date], [FrozenDate(2026, 3, 29)], [date(2026, 3, 29)]),
+        # Read while the clock was frozen.
+        (FrozenDatetime, datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 3, 29, tzinfo=UTC)),
+        (FrozenDate | None, FrozenDate(2026, 3, 29), date(2026, 3, 29)),
+        (dict[str, list[FrozenDate]], {"a": [date(2026, 3, 29)]}, {"a": [date(2026, 3, 29)]}),
+        (Annotated[FrozenDate, Field(description="day")], date(2026, 3, 29), date(2026, 3, 29)),
+    ],
+)
+def test_a_class_that_only_stands_in_for_a_scalars_is_taken_as_that(annotation, given, expected):
+    codec = ArgumentCodec(taking(annotation), "task")
+    (revived,), _ = codec.decode(codec.encode((given,), {}))
+
+    assert (expected, type(expected)) == (revived, type(revived))
+
+
+def test_what_a_stand_in_holds_must_come_back_as_well():
+    refusal(taking(datetime), FrozenDatetime(2026, 3, 29, tzinfo=ZoneInfo("Europe/Berlin")))
+
+
+def test_an_ordinary_subclass_of_a_scalars_class_is_refused():
+    assert "as datetime instead of MyDatetime" in refusal(taking(datetime), MyDatetime(2026, 3, 29)).reason

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 
 from taskflow import ConfigurationError
 from taskflow.core.checks import (
+    CENTURY,
     check_bool,
     check_choice,
+    check_days,
+    check_factor,
     check_int,
     check_optional_int,
     check_seconds,
@@ -67,6 +71,25 @@ def test_seconds_are_none_of_these(value: object):
 def test_seconds_above_a_bound_exclude_it():
     with pytest.raises(ConfigurationError, match=r"^interval=1: must be a finite number, above 1$"):
         check_seconds("interval", 1, minimum=1, above=True)
+
+
+@pytest.mark.parametrize(
+    ("check", "longest", "unit"),
+    [(check_seconds, CENTURY, "3,153,600,000"), (check_days, 36_500, "36,500")],
+)
+def test_a_duration_is_at_most_a_hundred_years(
+    check: Callable[[str, float], float], longest: float, unit: str
+):
+    assert longest == check("interval", longest)
+    for value in (longest * 1.001, 1e300):
+        with pytest.raises(ConfigurationError, match=rf"must be at most {unit}, a hundred years$"):
+            check("interval", value)
+
+
+def test_a_factor_is_no_duration():
+    assert 1e300 == check_factor("backoff", 1e300)
+    with pytest.raises(ConfigurationError, match=r"^backoff=0: must be a finite number, above 0$"):
+        check_factor("backoff", 0)
 
 
 @pytest.mark.parametrize("value", [0, 1, "true", None])

@@ -248,6 +248,28 @@ class Hostile:
         raise RuntimeError("no text for you")
 
 
+class Panicking:
+    """As the objects of extensions whose panics are no `Exception`."""
+
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class Shy(type):
+    def __getattribute__(cls, name: str) -> Any:
+        raise LookupError(name)
+
+
+class Nameless(metaclass=Shy): ...
+
+
+class Unlisted(dict[str, int]):
+    """A dict whose items cannot be had."""
+
+    def items(self) -> Any:
+        raise LookupError("gone")
+
+
 Pair = namedtuple("Pair", "left right")
 
 
@@ -279,6 +301,28 @@ Pair = namedtuple("Pair", "left right")
 )
 def test_extra_values_that_json_does_not_have_become_readable_text(value, expected):
     assert json_of(log_event(extra={"value": value}))["extra"] == {"value": expected}
+
+
+def test_extra_values_that_cannot_be_read_do_not_lose_the_line():
+    # Made here: pytest would ask them for their names.
+    values = {"a": Panicking(), "b": Nameless(), "c": Unlisted(n=1), "d": [Unlisted(n=1)]}
+    here = __name__
+
+    assert json_of(log_event(extra=values))["extra"] == {
+        "a": f"<{here}.Panicking: SystemExit when read>",
+        "b": f"<{here}.Nameless: LookupError when read>",
+        "c": f"<{here}.Unlisted: LookupError when read>",
+        "d": [f"<{here}.Unlisted: LookupError when read>"],
+    }
+
+
+def test_ctrl_c_while_a_value_is_read_goes_through():
+    class Interrupted:
+        def __str__(self) -> str:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        json_of(log_event(extra={"value": Interrupted()}))
 
 
 def test_values_that_contain_themselves_or_have_no_end_do_not_lose_the_line():
