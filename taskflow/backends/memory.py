@@ -80,7 +80,7 @@ class MemoryBackend(SnapshotBackend):
     def _insert(self, row: TaskRow) -> Outcome:
         if row.held_key is not None:
             for other in self._rows.values():
-                if other.held_key == row.held_key:
+                if (other.func_name, other.held_key) == (row.func_name, row.held_key):
                     return Outcome(applied=False, holder=other.task_id)
         self._rows[row.task_id] = replace(row)
         return APPLIED

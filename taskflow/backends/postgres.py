@@ -107,10 +107,15 @@ class PostgresBackend(SnapshotBackend):
 
     async def _why_not(self, changes: Sequence[Change]) -> dict[str, Outcome]:
         rows = [change.row for change in changes]
-        keys = [row.held_key for row in rows if row.held_key is not None]
-        found = await self._ask("standing", {"ids": [row.task_id for row in rows], "keys": keys})
-        stored = {task_id: (owner, status) for task_id, owner, status, _ in found}
-        holders = {key: task_id for task_id, _, _, key in found if key is not None}
+        keyed = [row for row in rows if row.held_key is not None]
+        parameters = {
+            "ids": [row.task_id for row in rows],
+            "names": [row.func_name for row in keyed],
+            "keys": [row.held_key for row in keyed],
+        }
+        found = await self._ask("standing", parameters)
+        stored = {task_id: (owner, status) for task_id, owner, status, *_ in found}
+        holders = {(name, key): task_id for task_id, _, _, name, key in found if key is not None}
         told = ((change.row.task_id, _outcome(change, stored, holders)) for change in changes)
         return {task_id: outcome for task_id, outcome in told if outcome is not None}
 
@@ -156,7 +161,9 @@ class PostgresBackend(SnapshotBackend):
 
 
 def _outcome(
-    change: Change, stored: Mapping[str, tuple[str | None, str]], holders: Mapping[str | None, str]
+    change: Change,
+    stored: Mapping[str, tuple[str | None, str]],
+    holders: Mapping[tuple[str, str | None], str],
 ) -> Outcome | None:
     """The outcome of a change that was not written; ``None`` if it could be written now."""
     row, now = change.row, stored.get(change.row.task_id)
@@ -166,7 +173,7 @@ def _outcome(
         return APPLIED
     if change.expected is not None:
         return LOST
-    holder = row.task_id if now is not None else holders.get(row.held_key)
+    holder = row.task_id if now is not None else holders.get((row.func_name, row.held_key))
     return None if holder is None else Outcome(applied=False, holder=holder)
 
 

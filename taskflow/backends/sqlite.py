@@ -211,7 +211,8 @@ def _why_not(change: Change, cursor: sqlite3.Cursor) -> Outcome:
         return LOST
     if stored is not None:
         return Outcome(applied=False, holder=row.task_id)
-    cursor.execute("SELECT task_id FROM tasks WHERE held_key = ?", (row.held_key,))
+    text = "SELECT task_id FROM tasks WHERE func_name = ? AND held_key = ?"
+    cursor.execute(text, (row.func_name, row.held_key))
     (holder,) = cursor.fetchone()
     return Outcome(applied=False, holder=holder)
 

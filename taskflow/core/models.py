@@ -107,7 +107,7 @@ class TaskRecord:
         error: text of the latest exception, ``error_type`` its qualified class name and
             ``stacktrace`` its traceback; ``None`` after a success.
         logs: `task_log` lines as ``"<RFC 3339 time> <LEVEL> <message>"``.
-        idempotency_key: the caller's key, so that the task runs only once.
+        idempotency_key: the caller's key, so that the task of this function runs only once.
         tags: the caller's tags.
         encrypted_payload: Fernet token of the encoded arguments.
         retry_of: id of the task that this one repeats.

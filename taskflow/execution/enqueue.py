@@ -75,8 +75,8 @@ class Enqueuer:
             promised: a response is about to promise the task: what nobody would store is refused.
 
         Returns:
-            The id and the execution; the id of the task that holds the idempotency key, and ``None``,
-            if there is one.
+            The id and the execution; the id of the task of this function that holds the idempotency
+            key, and ``None``, if there is one.
 
         Raises:
             ManagerClosedError: the shutdown has begun.

@@ -105,7 +105,7 @@ class Retrier:
 
     def _holder(self, record: TaskRecord) -> TaskRecord | None:
         key = record.idempotency_key
-        return None if key is None else self._store.find_by_idempotency_key(key)
+        return None if key is None else self._store.find_by_idempotency_key(key, record.func_name)
 
     def _run(
         self, record: TaskRecord, entry: TaskEntry, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -57,7 +57,8 @@ class TaskStore:
         self._lock = threading.Lock()
         self._records: dict[str, TaskRecord] = {}
         self._finished: deque[str] = deque()
-        self._keys: dict[str, str] = {}
+        # By key, then by function: a key belongs to its function.
+        self._keys: dict[str, dict[str, str]] = {}
 
     def __len__(self) -> int:
         return len(self._records)
@@ -94,14 +95,13 @@ class TaskStore:
     def add(self, record: TaskRecord, remember: bool = False) -> TaskRecord:
         """As `create`, with a PENDING record that the caller made."""
         emit = self._stream.active
-        task_id, key = record.task_id, record.idempotency_key
+        task_id = record.task_id
         with self._lock:
-            if key is not None and key in self._keys:
-                return self._records[self._keys[key]]
+            if (holder := self._holder(record)) is not None:
+                return holder
             if task_id in self._records:
                 raise ValueError(f"there is a task with id {task_id!r} already")
-            if key is not None:
-                self._keys[key] = task_id
+            self._hold_key(record)
             if emit:
                 record.backlog = []
                 # Here, because from now on others may find the record and change it.
@@ -131,8 +131,7 @@ class TaskStore:
         with self._lock:
             if record.task_id in self._records:
                 raise ValueError(f"there is a task with id {record.task_id!r} already")
-            if record.idempotency_key is not None:
-                self._keys.setdefault(record.idempotency_key, record.task_id)
+            self._hold_key(record)
             if emit:
                 record.backlog = []
                 event = _event(record, utcnow())
@@ -156,10 +155,17 @@ class TaskStore:
         """The unfinished records, oldest first."""
         return [record for record in self.list() if not record.finished]
 
-    def find_by_idempotency_key(self, key: str) -> TaskRecord | None:
-        """The pending, running, retrying or successful task that holds ``key``, or ``None``."""
+    def find_by_idempotency_key(self, key: str, func_name: str | None = None) -> TaskRecord | None:
+        """The pending, running, retrying or successful task that holds ``key``, or ``None``.
+
+        Args:
+            key: what was given to ``add_task``.
+            func_name: registered name of the function that the key belongs to. ``None`` finds the task
+                of any function; of several, the one whose function had a task with this key first.
+        """
         with self._lock:
-            holder = self._keys.get(key)
+            holders = self._keys.get(key, {})
+            holder = next(iter(holders.values()), None) if func_name is None else holders.get(func_name)
             return None if holder is None else self._records[holder]
 
     def clear(self) -> None:
@@ -286,9 +292,24 @@ class TaskStore:
         if record is not None and record.idempotency_key is not None:
             self._release_key(record)
 
+    def _holder(self, record: TaskRecord) -> TaskRecord | None:
+        """The record of the same function that holds the key of this one, or ``None``."""
+        if record.idempotency_key is None:
+            return None
+        holder = self._keys.get(record.idempotency_key, {}).get(record.func_name)
+        return None if holder is None else self._records[holder]
+
+    def _hold_key(self, record: TaskRecord) -> None:
+        if record.idempotency_key is not None:
+            holders = self._keys.setdefault(record.idempotency_key, {})
+            holders.setdefault(record.func_name, record.task_id)
+
     def _release_key(self, record: TaskRecord) -> None:
         key = record.idempotency_key
-        if key is not None and self._keys.get(key) == record.task_id:
+        if key is None or self._keys.get(key, {}).get(record.func_name) != record.task_id:
+            return
+        del self._keys[key][record.func_name]
+        if not self._keys[key]:
             del self._keys[key]
 
     def _emit(self, record: TaskRecord, event: LifecycleEvent) -> None:
@@ -320,12 +341,13 @@ class TaskStore:
         if status is not None and status != record.status:
             self.transition(task_id, TaskStatus(status), failure=_failure(fields))
         with self._lock:
-            if "idempotency_key" in fields:
+            rekeyed = fields.keys() & {"idempotency_key", "func_name"}
+            if rekeyed:
                 self._release_key(record)
             for name, value in fields.items():
                 setattr(record, name, value)
-            if fields.get("idempotency_key") is not None and not record.finished:
-                self._keys.setdefault(fields["idempotency_key"], task_id)
+            if rekeyed and not record.finished:
+                self._hold_key(record)
         return record
 
     def append_log(self, task_id: str, line: str) -> None:

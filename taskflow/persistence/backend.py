@@ -121,8 +121,9 @@ class SnapshotBackend(ABC):
     async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
         """Apply the changes whose conditions hold, in one transaction; durable on return. Ids are distinct.
 
-        - An insert is not applied if another durable row has its ``held_key`` or its id; the outcome names
-          that row as the holder. Of two inserts with one key in the same call, the earlier one gets it.
+        - An insert is not applied if another durable row of its function has its ``held_key``, or another
+          row has its id; the outcome names that row as the holder. Of two inserts with one key in the
+          same call, the earlier one gets it.
         - A change whose row is stored already, with the same status and owner, counts as applied: the
           answer to an earlier call may have been lost.
         - If it raises, the outcome is unknown; either all changes were applied, or none.

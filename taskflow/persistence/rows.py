@@ -53,8 +53,8 @@ class TaskRow:
         owner: lease token of the instance that has the task; `RELEASED` if any instance may claim it;
             ``None`` once it has ended.
         durable: whether it was written ahead; then only `SnapshotBackend.commit` changes it.
-        held_key: its idempotency key, as long as no other task may have the same; unique among durable
-            rows.
+        held_key: its idempotency key, as long as no other task may have the same; unique among the
+            durable rows of its function.
         labels: its tags, each as ``key=value``, in order.
         search: text that `TaskQuery.q` is searched in, in lower case.
         encrypted: whether ``payload`` is a Fernet token.

@@ -74,8 +74,8 @@ class ManagedBackgroundTasks(BackgroundTasks):
         Args:
             func: sync or async; registered with ``@task_manager.task()`` or not.
             args: positional arguments.
-            idempotency_key: while a pending, running, retrying or successful task has this key,
-                nothing is run, and that task's id is returned.
+            idempotency_key: while a pending, running, retrying or successful task of this function has
+                this key, nothing is run, and that task's id is returned.
             tags: labels that go to every observer.
             kwargs: keyword arguments.
 

@@ -101,6 +101,31 @@ async def test_keys_that_differ_in_case_and_space_are_different(backend: Snapsho
     assert [APPLIED] * 6 == await backend.commit(inserts(*keyed))
 
 
+async def test_a_key_belongs_to_its_function(backend: SnapshotBackend):
+    mail, report = (row(name, func_name=name, idempotency_key="k") for name in ("mail", "report"))
+    assert [APPLIED, APPLIED] == await backend.commit(inserts(mail, report))
+    again = (row(f"{name} again", func_name=name, idempotency_key="k") for name in ("mail", "report"))
+    assert [held_by("mail"), held_by("report")] == await backend.commit(inserts(*again))
+
+
+@pytest.mark.parametrize("order", [("mail", "report"), ("report", "mail")], ids=["first", "second"])
+async def test_a_function_lets_go_of_its_own_key_alone(backend: SnapshotBackend, order: tuple[str, str]):
+    mail, report = (row(name, func_name=name, idempotency_key="k") for name in order)
+    await backend.commit(inserts(mail, report))
+    await backend.commit([to(row(order[0], FAILED, func_name=order[0], idempotency_key="k"), mail)])
+
+    again = [row(f"{name} again", func_name=name, idempotency_key="k") for name in order]
+    assert [APPLIED, held_by(order[1])] == await backend.commit(inserts(*again))
+    once_more = row("once more", func_name=order[0], idempotency_key="k")
+    assert [held_by(f"{order[0]} again")] == await backend.commit(inserts(once_more))
+
+
+async def test_a_key_and_a_name_are_not_taken_for_another_key_and_name(backend: SnapshotBackend):
+    pairs = [("a", "b"), ("ab", ""), ("", "ab"), ("a,b", "c"), ("a", "b,c"), ("b", "a"), ('"a"', "b")]
+    rows = [row(str(n), func_name=name, idempotency_key=key) for n, (name, key) in enumerate(pairs)]
+    assert [APPLIED] * len(rows) == await backend.commit(inserts(*rows))
+
+
 # commit: changes
 
 

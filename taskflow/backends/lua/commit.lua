@@ -9,7 +9,7 @@ local function refuse(number, holder)
 end
 
 local function insert(number, id, new, given)
-  local holder = new[HELD_KEY] and redis.call('HGET', prefix .. 'held', new[HELD_KEY])
+  local holder = new[HELD_KEY] and holder_of(new)
   if holder then
     refuse(number, holder)
   else

@@ -8,7 +8,8 @@
 --   open:<owner>\0<lane>     sorted set: ids of the unfinished rows of an owner by `created`
 --   lanes:<owner>            set: the lanes that an owner has rows in, or had
 --   ended                    sorted set: ids by `ended`
---   held                     hash: the id of the row that holds an idempotency key, by key
+--   held                     hash: the id of the row that holds an idempotency key: of the first function that
+--                            has a row with the key by <key>, of further ones by <key>\0<func_name>
 --   leases                   sorted set: owners by the end of their lease, microseconds since 1970
 --   totals                   hash: <status>:rows, <status>:timed, <status>:microseconds: how many there
 --                            are, how many with a duration, and its sum
@@ -118,13 +119,30 @@ local function know(owner, lane)
   end
 end
 
+local function own_field(row)
+  return row[HELD_KEY] .. '\0' .. row[FUNC_NAME]
+end
+
+-- The id of the row of the same function that holds the key of a row; nil if there is none.
+local function holder_of(row)
+  local first = redis.call('HGET', prefix .. 'held', row[HELD_KEY])
+  local holder = first and read(first)
+  if holder and holder[HELD_KEY] == row[HELD_KEY] and holder[FUNC_NAME] == row[FUNC_NAME] then
+    return first
+  end
+  return redis.call('HGET', prefix .. 'held', own_field(row)) or nil
+end
+
+-- A key belongs to its function. Earlier versions knew the plain field alone, and one function for each key:
+-- what they have stored stays as it is.
 local function hold(id, old, new)
   local had, has = old and old[HELD_KEY], new and new[HELD_KEY]
   if had and had ~= has then
-    redis.call('HDEL', prefix .. 'held', had)
+    local plain = redis.call('HGET', prefix .. 'held', had) == id
+    redis.call('HDEL', prefix .. 'held', plain and had or own_field(old))
   end
-  if has and had ~= has then
-    redis.call('HSET', prefix .. 'held', has, id)
+  if has and had ~= has and redis.call('HSETNX', prefix .. 'held', has, id) == 0 then
+    redis.call('HSET', prefix .. 'held', own_field(new), id)
   end
 end
 

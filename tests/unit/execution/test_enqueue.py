@@ -233,7 +233,7 @@ async def test_a_key_that_is_held_returns_its_holder_and_runs_nothing(status: Ta
     attempts = len(ran)
     second = tasks.add_task(holder, idempotency_key="key")
 
-    assert first == second == manager.enqueue(work, idempotency_key="key")
+    assert first == second == manager.enqueue(holder, idempotency_key="key")
     assert (1, 1, attempts) == (len(manager.store), len(tasks.tasks), len(ran))
     gate.set()
     if status is RETRYING:
@@ -253,10 +253,28 @@ async def test_a_key_that_was_released_makes_a_new_task(status: TaskStatus):
     if status is INTERRUPTED:
         manager.driver.interrupt_all()
     await host
-    second = manager.enqueue(work, idempotency_key="key")
+    second = manager.enqueue(fail, idempotency_key="key")
     await manager.drain()
 
-    assert (status, SUCCESS) == tuple(manager.store.get(t).status for t in (first, second))  # type: ignore[union-attr]
+    assert first != second
+    assert (status, FAILED) == tuple(manager.store.get(t).status for t in (first, second))  # type: ignore[union-attr]
+
+
+async def test_two_functions_may_use_the_same_key():
+    manager, ran = TaskManager(), []
+
+    @manager.task()
+    async def welcome():
+        ran.append("welcome")
+
+    @manager.task()
+    async def reset_password():
+        ran.append("reset_password")
+
+    for function in (welcome, reset_password, welcome):
+        manager.enqueue(function, idempotency_key="ada")
+        await manager.drain()
+    assert ["welcome", "reset_password"] == ran
 
 
 def test_of_fifty_threads_with_one_key_one_makes_a_task():

@@ -414,6 +414,38 @@ def test_an_update_of_an_unknown_field_is_refused():
         store.update("1", colour="red")
 
 
+def test_a_key_belongs_to_its_function():
+    store = TaskStore()
+    mail = store.create("1", "mail", idempotency_key="key")
+    report = store.create("2", "report", idempotency_key="key")
+    assert (mail, report) == (
+        store.find_by_idempotency_key("key", "mail"),
+        store.find_by_idempotency_key("key", "report"),
+    )
+    assert report is store.create("3", "report", idempotency_key="key")
+    assert mail is store.find_by_idempotency_key("key")
+    assert store.find_by_idempotency_key("key", "other") is None
+
+
+def test_a_function_lets_go_of_its_own_key_alone():
+    store = TaskStore()
+    store.create("1", "mail", idempotency_key="key")
+    report = store.create("2", "report", idempotency_key="key")
+    store.transition("1", CANCELLED)
+    assert store.find_by_idempotency_key("key", "mail") is None
+    assert report is store.find_by_idempotency_key("key") is store.find_by_idempotency_key("key", "report")
+    store.transition("2", CANCELLED)
+    assert store.find_by_idempotency_key("key") is None
+
+
+def test_a_key_goes_along_to_another_function():
+    store = TaskStore()
+    record = store.create("1", "mail", idempotency_key="key")
+    store.update("1", func_name="report")
+    assert store.find_by_idempotency_key("key", "mail") is None
+    assert record is store.find_by_idempotency_key("key", "report")
+
+
 def test_an_updated_idempotency_key_is_found():
     store = TaskStore()
     store.create("1", "f")

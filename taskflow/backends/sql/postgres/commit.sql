@@ -25,7 +25,7 @@ inserted AS (
     -- The count makes this wait for the updates: they may free a key that is inserted here.
     WHERE expected_status IS NULL AND (SELECT count(*) FROM changed) >= 0
     -- Of several rows with one key, the first gets it. Retries have no key, but may have the same id.
-    ORDER BY held_key, CASE WHEN held_key IS NULL THEN task_id END, place
+    ORDER BY held_key, func_name, CASE WHEN held_key IS NULL THEN task_id END, place
     ON CONFLICT DO NOTHING
     RETURNING task_id
 )
