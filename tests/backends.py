@@ -20,24 +20,24 @@ KINDS = ("memory", *REAL)
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
-Store: TypeAlias = Callable[[], SnapshotBackend]
-"""Makes backends that share one place for rows, as the instances of an application do."""
+Store: TypeAlias = Callable[..., SnapshotBackend]
+"""Makes backends that share one place for rows, as the instances of an application do; takes a namespace."""
 
 
 def new_store(kind: str, request: pytest.FixtureRequest) -> Store:
     """A store of which nobody else knows. Skips the test if its server is missing."""
     name = uuid4().hex
     if kind == "memory":
-        shared = MemoryBackend()
-        return lambda: shared
+        shared: dict[str, SnapshotBackend] = {}
+        return lambda namespace="default": shared.setdefault(namespace, MemoryBackend(namespace=namespace))
     if kind == "sqlite":
         folder: Path = request.getfixturevalue("tmp_path")
-        return lambda: SqliteBackend(folder / f"{name}.db")
+        return lambda **options: SqliteBackend(folder / f"{name}.db", **options)
     if kind == "postgres":
         postgres = request.getfixturevalue("postgres")
-        return lambda: PostgresBackend(postgres.dsn, schema=f"test_{name}")
+        return lambda **options: PostgresBackend(postgres.dsn, schema=f"test_{name}", **options)
     redis = request.getfixturevalue("redis_server")
-    return lambda: RedisBackend(redis.url, prefix=f"{{{name}}}:")
+    return lambda **options: RedisBackend(redis.url, prefix=f"{{{name}}}:", **options)
 
 
 def at(seconds: float) -> datetime:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar
 
 from taskflow.core.models import TERMINAL, TaskStatus
 from taskflow.core.query import Cursor, TaskQuery, microseconds
-from taskflow.persistence.backend import APPLIED, FIXED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
+from taskflow.persistence.backend import (
+    APPLIED,
+    FIXED,
+    LOST,
+    NAMESPACE,
+    Change,
+    Outcome,
+    SnapshotBackend,
+    StatusTotal,
+    check_namespace,
+)
 from taskflow.persistence.rows import RELEASED, TaskRow, to_record
 
 __all__ = ["MemoryBackend"]
@@ -21,13 +31,22 @@ class MemoryBackend(SnapshotBackend):
     """Stores rows in this object, and loses them with it.
 
     Also the simplest implementation of the contract, to compare the others with.
+
+    Args:
+        namespace: as that of the other backends. Each object is a store of its own, so that there is
+            nothing that it keeps apart.
+
+    Raises:
+        ConfigurationError: the namespace is not valid.
     """
 
     kind: ClassVar[str] = "memory"
 
-    def __init__(self) -> None:
+    def __init__(self, *, namespace: str = NAMESPACE) -> None:
+        self.namespace = check_namespace(namespace)
         self._rows: dict[str, TaskRow] = {}
         self._leases: dict[str, float] = {}
+        self._declared: dict[tuple[str, str], float] = {}
 
     async def open(self) -> None:
         """Nothing is needed."""
@@ -99,6 +118,12 @@ class MemoryBackend(SnapshotBackend):
         now = time.monotonic()
         valid = {token for token, until in self._leases.items() if until > now}
         return (r for r in self._rows.values() if r.status not in TERMINAL and r.owner not in valid)
+
+    async def declare(self, functions: Mapping[str, str], seconds: float) -> list[tuple[str, str]]:
+        now = time.monotonic()
+        self._declared |= dict.fromkeys(functions.items(), now + seconds)
+        self._declared = {each: until for each, until in self._declared.items() if until > now}
+        return sorted((n, place) for n, place in self._declared if functions.get(n, place) != place)
 
     async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
         self._leases[token] = time.monotonic() + seconds

@@ -12,7 +12,16 @@ from taskflow.core.checks import check_int, check_seconds, is_storable, not_inst
 from taskflow.core.exceptions import ConfigurationError
 from taskflow.core.models import TaskStatus
 from taskflow.core.query import Cursor, TaskQuery, microseconds
-from taskflow.persistence.backend import APPLIED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
+from taskflow.persistence.backend import (
+    APPLIED,
+    LOST,
+    NAMESPACE,
+    Change,
+    Outcome,
+    SnapshotBackend,
+    StatusTotal,
+    check_namespace,
+)
 from taskflow.persistence.rows import TaskRow
 
 if TYPE_CHECKING:  # needs the extra
@@ -35,11 +44,12 @@ class PostgresBackend(SnapshotBackend):
 
     Args:
         dsn: ``postgresql://[user[:password]@]host[:port]/database``, or anything else that libpq takes.
-        schema: schema of the tables, created if it does not exist. Instances with the same schema share
-            their rows.
+        schema: schema of the tables, created if it does not exist.
         max_connections: most connections of this instance.
         timeout: seconds after which an operation fails, including the wait for a connection. It should be
             well below ``lease_timeout``, so that one lost heartbeat does not cost the lease.
+        namespace: keeps the tasks of several applications in one schema apart: their keys, claims,
+            listings and counts. Instances with the same schema and namespace share their rows.
 
     Raises:
         ConfigurationError: an option has a value that it cannot have, or psycopg is not installed.
@@ -48,8 +58,15 @@ class PostgresBackend(SnapshotBackend):
     kind: ClassVar[str] = KIND
 
     def __init__(
-        self, dsn: str, *, schema: str = "taskflow", max_connections: int = 4, timeout: float = 10.0
+        self,
+        dsn: str,
+        *,
+        schema: str = "taskflow",
+        max_connections: int = 4,
+        timeout: float = 10.0,
+        namespace: str = NAMESPACE,
     ) -> None:
+        self.namespace = check_namespace(namespace)
         try:
             from taskflow.backends.postgres_server import PostgresServer
         except ImportError as error:
@@ -80,8 +97,8 @@ class PostgresBackend(SnapshotBackend):
         return row_of(found[0]) if found else None
 
     async def find(self, query: TaskQuery) -> list[TaskRow]:
-        found = await self._opened().ask(*listing(query, self._server.schema))
-        return [row_of(values) for values in found]
+        text, parameters = listing(query, self._server.schema)
+        return [row_of(values) for values in await self._tell(text, parameters)]
 
     async def count(self) -> dict[TaskStatus, StatusTotal]:
         return {TaskStatus(status): StatusTotal(*total) for status, *total in await self._ask("count")}
@@ -129,6 +146,12 @@ class PostgresBackend(SnapshotBackend):
     async def unclaimable(self, names: Collection[str]) -> Mapping[str, int]:
         return dict(await self._ask_ownerless("unclaimable", names))
 
+    # Functions
+
+    async def declare(self, functions: Mapping[str, str], seconds: float) -> list[tuple[str, str]]:
+        told = {"names": list(functions), "places": list(functions.values()), "seconds": seconds}
+        return [(name, place) for name, place in await self._ask("declare", told)]
+
     # Leases: an expired one counts as none
 
     async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
@@ -143,7 +166,10 @@ class PostgresBackend(SnapshotBackend):
     # Statements
 
     async def _ask(self, name: str, parameters: Mapping[str, Any] | None = None, **parts: str) -> Result:
-        return await self._opened().ask(sql(name, self._server.schema, **parts), parameters)
+        return await self._tell(sql(name, self._server.schema, **parts), parameters or {})
+
+    async def _tell(self, text: str, parameters: Mapping[str, Any]) -> Result:
+        return await self._opened().ask(text, {"namespace": self.namespace, **parameters})
 
     async def _ask_ownerless(
         self, name: str, names: Collection[str], parameters: Mapping[str, Any] | None = None

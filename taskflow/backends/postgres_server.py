@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -39,6 +39,9 @@ MENDABLE: Final = (errors.InsufficientPrivilege,)
 
 LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 """Held to the end of the transaction, so that only one instance makes or migrates the tables of a schema."""
+
+MIGRATION: Final = 600.0
+"""Seconds that a migration may take: to index millions of rows anew takes minutes."""
 
 DSNS: Final = "must be postgresql://[user[:password]@]host[:port]/database, or keywords: host=... dbname=..."
 
@@ -75,8 +78,12 @@ class PostgresServer:
             fallback_application_name="taskflow",
         )
 
-    async def prepare(self, connection: AsyncConnection) -> None:
+    async def prepare(self, connection: AsyncConnection, on_migration: Callable[[], None]) -> None:
         """Make or migrate the tables if they are not up to date. Only one of several instances does it.
+
+        Args:
+            connection: to the server.
+            on_migration: called when it is this one's turn: from here on it may take a while.
 
         Raises:
             BackendFormatError: the schema has other tables, or tables of a newer version.
@@ -84,6 +91,8 @@ class PostgresServer:
         if await self._missing(connection):
             async with connection.transaction():
                 await connection.execute(LOCK, [f"taskflow {self.schema}"])
+                on_migration()
+                await connection.execute("SET LOCAL statement_timeout = 0")
                 for number, script in await self._missing(connection):
                     await connection.execute(script.format(schema=self.schema))
                     await connection.execute(sql("migrated", self.schema), [number])
@@ -162,10 +171,11 @@ class ConnectionPool:
         Raises:
             BackendError: see `PostgresServer.translated`; the same for `ask`.
         """
-        async with self._limited(), self._preparing:
+        loop = asyncio.get_running_loop()
+        async with self._limited() as limit, self._preparing:
             if not self._prepared:
                 async with self._connection() as connection:
-                    await self._server.prepare(connection)
+                    await self._server.prepare(connection, lambda: limit.reschedule(loop.time() + MIGRATION))
                 self._prepared = True
 
     async def ask(self, text: str, parameters: Mapping[str, Any] | None = None) -> Result:
@@ -182,10 +192,10 @@ class ConnectionPool:
         await self._close_idle()
 
     @asynccontextmanager
-    async def _limited(self) -> AsyncIterator[None]:
+    async def _limited(self) -> AsyncIterator[asyncio.Timeout]:
         try:
-            async with asyncio.timeout(self._timeout):
-                yield
+            async with asyncio.timeout(self._timeout) as limit:
+                yield limit
         except TimeoutError as error:
             await self._close_idle()  # idle connections to the same server would not be answered either
             raise self._server.unavailable(f"no answer within {self._timeout:g} s") from error

@@ -6,7 +6,7 @@ import heapq
 import logging
 import math
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -17,7 +17,16 @@ from taskflow.core.exceptions import BackendFormatError, ConfigurationError
 from taskflow.core.models import TERMINAL, TaskStatus
 from taskflow.core.query import Cursor, TaskQuery, microseconds
 from taskflow.core.running import CODEC_SLICE
-from taskflow.persistence.backend import APPLIED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
+from taskflow.persistence.backend import (
+    APPLIED,
+    LOST,
+    NAMESPACE,
+    Change,
+    Outcome,
+    SnapshotBackend,
+    StatusTotal,
+    check_namespace,
+)
 from taskflow.persistence.rows import TaskRow
 
 if TYPE_CHECKING:  # needs the extra
@@ -50,8 +59,10 @@ class RedisBackend(SnapshotBackend):
 
     Args:
         url: ``redis://[user:password@]host[:port][/database]``, ``rediss://`` for TLS, or ``unix://path``.
-        prefix: beginning of the names of all its keys; instances with the same prefix share their rows.
+        prefix: beginning of the names of all its keys.
         timeout: seconds for each step: to connect, to send a request, to receive an answer.
+        namespace: keeps the tasks of several applications under one prefix apart: their keys, claims,
+            listings and counts. Instances with the same prefix and namespace share their rows.
 
     Raises:
         ConfigurationError: an option has a value that it cannot have, or redis-py is not installed.
@@ -59,13 +70,18 @@ class RedisBackend(SnapshotBackend):
 
     kind: ClassVar[str] = KIND
 
-    def __init__(self, url: str, *, prefix: str = "{taskflow}:", timeout: float = 5.0) -> None:
+    def __init__(
+        self, url: str, *, prefix: str = "{taskflow}:", timeout: float = 5.0, namespace: str = NAMESPACE
+    ) -> None:
+        self.namespace = check_namespace(namespace)
         try:
             from taskflow.backends.redis_connection import RedisAddress
         except ImportError as error:
             raise not_installed("url", "redis", extra="redis") from error
         self._address = RedisAddress(url, check_seconds("timeout", timeout, above=True))
         self._prefix = _check_prefix(prefix)
+        if namespace != NAMESPACE:
+            self._prefix += f"namespace:{namespace}:"
         self._connection: RedisConnection | None = None
 
     async def open(self) -> None:
@@ -185,6 +201,12 @@ class RedisBackend(SnapshotBackend):
         for name, count in _pairs(await self._call("unclaimable", as_json(list(names)))):
             counts[_text(name)] = counts.get(_text(name), 0) + count
         return counts
+
+    # Functions
+
+    async def declare(self, functions: Mapping[str, str], seconds: float) -> list[tuple[str, str]]:
+        others = await self._call("declare", seconds, as_json(list(functions.items())))
+        return sorted((_text(name), _text(place)) for name, place in _pairs(others))
 
     # Leases
 

@@ -26,7 +26,16 @@ from taskflow.backends.statements import statement
 from taskflow.core.checks import check_seconds
 from taskflow.core.models import TaskStatus
 from taskflow.core.query import Cursor, TaskQuery, microseconds
-from taskflow.persistence.backend import APPLIED, LOST, Change, Outcome, SnapshotBackend, StatusTotal
+from taskflow.persistence.backend import (
+    APPLIED,
+    LOST,
+    NAMESPACE,
+    Change,
+    Outcome,
+    SnapshotBackend,
+    StatusTotal,
+    check_namespace,
+)
 from taskflow.persistence.rows import TaskRow
 
 __all__ = ["SqliteBackend"]
@@ -42,6 +51,8 @@ PRUNED_AT_ONCE: Final = 1_000
 OWNERS_AT_ONCE: Final = 200
 """Most owners in one statement. SQLite allows 500 parts of a UNION."""
 
+ONE: Final = "task_id = :task_id AND namespace = :namespace"
+
 START = Cursor(-(2**63), "")
 """A place before all rows."""
 
@@ -55,6 +66,8 @@ class SqliteBackend(SnapshotBackend):
     Args:
         path: the file; created if it does not exist.
         busy_timeout: seconds that a write waits for those of other processes.
+        namespace: keeps the tasks of several applications in one file apart: their keys, claims,
+            listings and counts. Instances with the same one share their rows.
 
     Raises:
         ConfigurationError: an argument has a value that it cannot have, or the folder is missing.
@@ -62,7 +75,10 @@ class SqliteBackend(SnapshotBackend):
 
     kind: ClassVar[str] = KIND
 
-    def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0, namespace: str = NAMESPACE
+    ) -> None:
+        self.namespace = check_namespace(namespace)
         file = SqliteFile(check_path(path), check_seconds("busy_timeout", busy_timeout))
         self._writer = ConnectionThreads(file, threads=1)
         self._readers = ConnectionThreads(file, threads=READERS)
@@ -77,15 +93,15 @@ class SqliteBackend(SnapshotBackend):
     # History
 
     async def save(self, rows: Sequence[TaskRow]) -> None:
-        await self._write(partial(_save, rows))
+        await self._write(partial(_save, rows, self.namespace))
 
     async def get(self, task_id: str) -> TaskRow | None:
-        text = statement(KIND, "select", columns=NAMED, table="tasks", conditions="task_id = :task_id")
+        text = statement(KIND, "select", columns=NAMED, table="tasks", conditions=ONE)
         found = await self._read(text, {"task_id": task_id}, _rows)
         return found[0] if found else None
 
     async def find(self, query: TaskQuery) -> list[TaskRow]:
-        return await self._read(*listing(query), _rows)
+        return await self._read(*listing(query, self.namespace), _rows)
 
     async def count(self) -> dict[TaskStatus, StatusTotal]:
         return await self._read(statement(KIND, "count"), {}, _totals)
@@ -105,7 +121,7 @@ class SqliteBackend(SnapshotBackend):
     # Durable tasks
 
     async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
-        return await self._write(partial(_commit, changes))
+        return await self._write(partial(_commit, changes, self.namespace))
 
     async def claimable(
         self, names: Collection[str], limit: int, *, after: Cursor | None = None
@@ -125,10 +141,15 @@ class SqliteBackend(SnapshotBackend):
         """Owners of unfinished rows that have no valid lease."""
         return await self._read(statement(KIND, "ownerless"), {"now": time.time()}, _first_column)
 
+    # Functions
+
+    async def declare(self, functions: Mapping[str, str], seconds: float) -> list[tuple[str, str]]:
+        return await self._write(partial(_declare, functions, seconds, self.namespace))
+
     # Leases: an expired one counts as none
 
     async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
-        await self._write(partial(_acquire, token, seconds, previous))
+        await self._write(partial(_acquire, token, seconds, previous, self.namespace))
 
     async def renew(self, token: str, seconds: float) -> bool:
         return await self._write(partial(_renew, token, seconds))
@@ -141,14 +162,16 @@ class SqliteBackend(SnapshotBackend):
     async def _read(
         self, text: str, parameters: Mapping[str, Any], fetch: Callable[[sqlite3.Cursor], T]
     ) -> T:
-        return await self._readers.run(lambda connection: fetch(connection.execute(text, parameters)))
+        asked = {"namespace": self.namespace, **parameters}
+        return await self._readers.run(lambda connection: fetch(connection.execute(text, asked)))
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._writer.run(partial(transaction, work=work))
 
     async def _execute(self, text: str, parameters: Mapping[str, Any]) -> int:
         """Run a statement; returns how many rows it changed."""
-        return await self._write(lambda connection: connection.execute(text, parameters).rowcount)
+        asked = {"namespace": self.namespace, **parameters}
+        return await self._write(lambda connection: connection.execute(text, asked).rowcount)
 
 
 # Reading
@@ -184,44 +207,60 @@ def _claims(
 # Writing, within a transaction
 
 
-def _save(rows: Sequence[TaskRow], connection: sqlite3.Connection) -> None:
-    connection.executemany(SAVE, map(save_values, rows))
+def _save(rows: Sequence[TaskRow], namespace: str, connection: sqlite3.Connection) -> None:
+    connection.executemany(SAVE, ((*save_values(row), namespace) for row in rows))
 
 
-def _commit(changes: Sequence[Change], connection: sqlite3.Connection) -> list[Outcome]:
+def _commit(changes: Sequence[Change], namespace: str, connection: sqlite3.Connection) -> list[Outcome]:
     cursor = connection.cursor()
-    return [_apply(change, cursor) for change in changes]
+    return [_apply(change, namespace, cursor) for change in changes]
 
 
-def _apply(change: Change, cursor: sqlite3.Cursor) -> Outcome:
+def _apply(change: Change, namespace: str, cursor: sqlite3.Cursor) -> Outcome:
     if change.expected is None:
-        cursor.execute(INSERT, insert_values(change.row))
+        cursor.execute(INSERT, (*insert_values(change.row), namespace))
     else:
-        cursor.execute(*update(change.row, *change.expected))
-    return APPLIED if cursor.rowcount else _why_not(change, cursor)
+        cursor.execute(*update(change.row, *change.expected, namespace))
+    return APPLIED if cursor.rowcount else _why_not(change, namespace, cursor)
 
 
-def _why_not(change: Change, cursor: sqlite3.Cursor) -> Outcome:
+def _why_not(change: Change, namespace: str, cursor: sqlite3.Cursor) -> Outcome:
     row = change.row
-    cursor.execute("SELECT owner, status FROM tasks WHERE task_id = ?", (row.task_id,))
+    # Whatever its namespace: an id is unique in the whole file.
+    cursor.execute("SELECT owner, status, namespace FROM tasks WHERE task_id = ?", (row.task_id,))
     stored = cursor.fetchone()
-    if stored == (row.owner, row.status):
+    if stored == (row.owner, row.status, namespace):
         return APPLIED
     if change.expected is not None:
         return LOST
     if stored is not None:
         return Outcome(applied=False, holder=row.task_id)
-    text = "SELECT task_id FROM tasks WHERE func_name = ? AND held_key = ?"
-    cursor.execute(text, (row.func_name, row.held_key))
+    text = "SELECT task_id FROM tasks WHERE namespace = ? AND func_name = ? AND held_key = ?"
+    cursor.execute(text, (namespace, row.func_name, row.held_key))
     (holder,) = cursor.fetchone()
     return Outcome(applied=False, holder=holder)
 
 
-def _acquire(token: str, seconds: float, previous: str | None, connection: sqlite3.Connection) -> None:
+def _declare(
+    functions: Mapping[str, str], seconds: float, namespace: str, connection: sqlite3.Connection
+) -> list[tuple[str, str]]:
+    now = time.time()
+    connection.execute("DELETE FROM declared WHERE expires <= ?", (now,))
+    told = ((namespace, name, place, now + seconds) for name, place in functions.items())
+    connection.executemany(statement(KIND, "declare"), told)
+    text = "SELECT func_name, code_function FROM declared WHERE namespace = ? ORDER BY 1, 2"
+    found = connection.execute(text, (namespace,))
+    return [(name, place) for name, place in found if functions.get(name, place) != place]
+
+
+def _acquire(
+    token: str, seconds: float, previous: str | None, namespace: str, connection: sqlite3.Connection
+) -> None:
     now = time.time()
     connection.execute("DELETE FROM leases WHERE expires <= ?", (now,))
     connection.execute(statement(KIND, "acquire"), {"token": token, "expires": now + seconds})
-    connection.execute("UPDATE tasks SET owner = ? WHERE owner = ?", (token, previous))
+    text = "UPDATE tasks SET owner = ? WHERE namespace = ? AND owner = ?"
+    connection.execute(text, (token, namespace, previous))
 
 
 def _renew(token: str, seconds: float, connection: sqlite3.Connection) -> bool:

@@ -30,16 +30,16 @@ def _places(names: Sequence[str]) -> dict[str, str]:
     return {"columns": ", ".join(names), "values": ", ".join("?" for _ in names)}
 
 
-INSERT: Final = statement(KIND, "insert", **_places(COLUMNS))
-"""Takes `insert_values`."""
+INSERT: Final = statement(KIND, "insert", **_places((*COLUMNS, "namespace")))
+"""Takes `insert_values`, and the namespace."""
 
 SAVE: Final = statement(
     KIND,
     "save",
     updates=", ".join(f"{name} = excluded.{name}" for name in SAVED if name != "task_id"),
-    **_places(SAVED),
+    **_places((*SAVED, "namespace")),
 )
-"""Takes `save_values`."""
+"""Takes `save_values`, and the namespace."""
 
 
 def _getter(names: Sequence[str]) -> Callable[[TaskRow], tuple[Any, ...]]:
@@ -72,11 +72,11 @@ class _Update:
 _change, _advance = _Update(CHANGED), _Update(ADVANCED)
 
 
-def update(row: TaskRow, owner: str, status: TaskStatus) -> tuple[str, tuple[Any, ...]]:
+def update(row: TaskRow, owner: str, status: TaskStatus, namespace: str) -> tuple[str, tuple[Any, ...]]:
     """The statement that writes ``row`` over the one with this owner and status, and its parameters."""
     # Assigning a column also writes its indexes, even if the value is the same.
     kind = _advance if row.owner == owner else _change
-    return kind.text, (*kind.values(row), owner, status.value)
+    return kind.text, (*kind.values(row), owner, status.value, namespace)
 
 
 def _labels_text(labels: tuple[str, ...]) -> str:
@@ -105,21 +105,21 @@ def row_of(values: tuple[Any, ...]) -> TaskRow:
 # Queried
 
 
-def listing(query: TaskQuery) -> tuple[str, dict[str, Any]]:
-    """The statement that answers a query, and its parameters.
+def listing(query: TaskQuery, namespace: str) -> tuple[str, dict[str, Any]]:
+    """The statement that answers a query in a namespace, and its parameters.
 
     Each branch reads an index from the newest row on; SQLite merges them, and stops at the limit.
     """
     conditions = dict(_conditions(query))
     branches = [_branch(table, [*own, *conditions]) for table, own in _branches(query)]
-    parameters: dict[str, Any] = {"limit": query.limit}
+    parameters: dict[str, Any] = {"limit": query.limit, "namespace": namespace}
     for values in conditions.values():
         parameters |= values
     return f"{' UNION ALL '.join(branches)} ORDER BY created DESC, task_id DESC LIMIT :limit", parameters
 
 
 def _branch(table: str, conditions: list[str]) -> str:
-    where = " AND ".join(conditions or ["true"])
+    where = " AND ".join(["namespace = :namespace", *conditions])
     return statement(KIND, "select", columns=NAMED, table=table, conditions=where)
 
 

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Final
 
+from taskflow.core.exceptions import ConfigurationError
 from taskflow.core.models import TaskStatus
 from taskflow.core.query import Cursor, TaskQuery
 from taskflow.persistence.rows import TaskRow
 
-__all__ = ["APPLIED", "FIXED", "LOST", "Change", "Outcome", "SnapshotBackend", "StatusTotal"]
+__all__ = [
+    "APPLIED",
+    "FIXED",
+    "LOST",
+    "NAMESPACE",
+    "Change",
+    "Outcome",
+    "SnapshotBackend",
+    "StatusTotal",
+    "check_namespace",
+]
+
+NAMESPACE: Final = "default"
+"""The namespace of whoever names none, and of all rows that are older than namespaces."""
+
+NAMESPACES: Final = re.compile("[A-Za-z0-9_.-]{1,63}")
 
 FIXED: Final = ("created", "func_name", "labels", "encrypted", "payload")
 """Columns that a change of an existing row never writes."""
@@ -60,8 +77,22 @@ class StatusTotal:
     seconds: float = 0.0
 
 
+def check_namespace(namespace: str) -> str:
+    """The namespace, if it can be one: 1 to 63 of letters without accents, digits, ``_``, ``.`` and ``-``.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
+    if not isinstance(namespace, str) or not NAMESPACES.fullmatch(namespace):
+        raise ConfigurationError("namespace", namespace, "must be 1 to 63 of A-Z, a-z, 0-9, _, . and -")
+    return namespace
+
+
 class SnapshotBackend(ABC):
     """Stores rows for one or more instances of an application.
+
+    Several applications may share a store, each in a namespace of its own: then everything that is said
+    here of rows, keys and leases is said of those of one namespace.
 
     A backend may be shared by managers of one process, and must be usable again after `close`. Its
     methods are called on one event loop at a time, several of them at once.
@@ -72,9 +103,11 @@ class SnapshotBackend(ABC):
 
     Attributes:
         kind: its name in one word, also a label of its metrics.
+        namespace: whose rows it sees.
     """
 
     kind: ClassVar[str]
+    namespace: str = NAMESPACE
 
     @abstractmethod
     async def open(self) -> None:
@@ -148,6 +181,23 @@ class SnapshotBackend(ABC):
     @abstractmethod
     async def unclaimable(self, names: Collection[str]) -> Mapping[str, int]:
         """By name: how many rows `claimable` leaves out only because of their name."""
+
+    # Functions
+
+    async def declare(self, functions: Mapping[str, str], seconds: float) -> Collection[tuple[str, str]]:
+        """Tell for the next ``seconds`` where functions are, and learn where others have theirs.
+
+        A backend that does not implement this tells nobody, and finds nothing.
+
+        Args:
+            functions: ``module.qualname`` of each, by its registered name.
+            seconds: how long that is remembered.
+
+        Returns:
+            Name and ``module.qualname`` of each function of another place that has one of these names,
+            and was told of not too long ago; sorted.
+        """
+        return ()
 
     # Leases
 

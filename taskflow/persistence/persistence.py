@@ -26,6 +26,7 @@ from taskflow.persistence.claims import Claims
 from taskflow.persistence.health import BackendVitals
 from taskflow.persistence.journal import DurableTask, Journal
 from taskflow.persistence.lease import Instance
+from taskflow.persistence.namesakes import Namesakes
 from taskflow.persistence.recovery import Recovery
 from taskflow.persistence.rows import to_row
 from taskflow.persistence.snapshot import SnapshotScheduler
@@ -103,6 +104,7 @@ class Persistence:
         self.journal = Journal(self._instance, self._on_refused, self._on_lost)
         self.scheduler = SnapshotScheduler(self._instance, options.snapshot_interval, options.retention_days)
         self._claims = Claims(self._instance, engine.registry, engine.arguments)
+        self._namesakes = Namesakes(self._instance, engine.registry)
         self._recovery = Recovery(
             self._claims,
             engine.store,
@@ -163,6 +165,7 @@ class Persistence:
     async def _begin(self) -> None:
         self._spawn(self._instance.run(self.journal.confirm))
         self._saving = self._spawn(self.scheduler.run())
+        self._spawn(self._namesakes.run())
         if self._stopping:  # the backend has come back during a shutdown
             return
         with contextlib.suppress(BackendError):  # logged; the loop tries again

@@ -1,7 +1,9 @@
 -- Takes the prefix for layout ARGV[1] if nobody has. Returns the layout's number, then each key that is of
 -- another type than ours would be, and that type.
 
-local types = {all = 'zset', ended = 'zset', leases = 'zset', held = 'hash', totals = 'hash', version = 'string'}
+local types = {
+  all = 'zset', ended = 'zset', leases = 'zset', declared = 'zset', held = 'hash', totals = 'hash', version = 'string'
+}
 
 local foreign = {}
 for name, expected in pairs(types) do

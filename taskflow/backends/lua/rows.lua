@@ -1,5 +1,5 @@
 -- What every script begins with: where rows are kept, and how they change. KEYS[1] is the prefix of every
--- key. Before this text come FUNC_NAME, STATUS ...: where each is in a `place`; and `others`, names of fields.
+-- key, which ends in `namespace:<name>:` for every namespace but the default one. Before this text come FUNC_NAME, STATUS ...: where each is in a `place`; and `others`, names of fields.
 --
 --   version                  the number of this layout
 --   row:<id>                 hash. place: JSON array of what the scripts go by; the `others`: a field each
@@ -10,6 +10,8 @@
 --   ended                    sorted set: ids by `ended`
 --   held                     hash: the id of the row that holds an idempotency key: of the first function that
 --                            has a row with the key by <key>, of further ones by <key>\0<func_name>
+--   declared                 sorted set: <func_name>\0<module.qualname> of the functions of running instances,
+--                            by the end of that, microseconds since 1970
 --   leases                   sorted set: owners by the end of their lease, microseconds since 1970
 --   totals                   hash: <status>:rows, <status>:timed, <status>:microseconds: how many there
 --                            are, how many with a duration, and its sum

@@ -52,7 +52,7 @@ def plan(path: Path) -> Iterator[Callable[[str, Any], list[str]]]:
 def test_a_page_of_history_is_walked_in_the_order_of_an_index(
     plan: Callable[[str, Any], list[str]], query: TaskQuery
 ):
-    steps = plan(*listing(query))
+    steps = plan(*listing(query, "default"))
     assert [] == [step for step in steps if "TEMP B-TREE" in step or step == "SCAN tasks"]
     bounds = [step for step in steps if "SEARCH" in step or "SCAN" in step]
     if query.after is not None:
@@ -65,13 +65,16 @@ def test_a_page_of_history_is_walked_in_the_order_of_an_index(
     "query", [TaskQuery(status=[PENDING]), TaskQuery(func_name="work", status=[RUNNING, RETRYING])], ids=str
 )
 def test_what_is_open_is_found_without_the_history(plan: Callable[[str, Any], list[str]], query: TaskQuery):
-    steps = [step for step in plan(*listing(query)) if "tasks" in step]
-    assert ["SEARCH tasks USING INDEX tasks_owned (owner>?)"] == steps
+    steps = [step for step in plan(*listing(query, "default")) if "tasks" in step]
+    assert ["SEARCH tasks USING INDEX tasks_owned (namespace=? AND owner>?)"] == steps
 
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("ownerless", {"now": 0}), ("unclaimable", {"owners": "[]", "names": "[]"})],
+    [
+        ("ownerless", {"namespace": "default", "now": 0}),
+        ("unclaimable", {"namespace": "default", "owners": "[]", "names": "[]"}),
+    ],
 )
 def test_rows_without_an_owner_are_found_without_the_history(
     plan: Callable[[str, Any], list[str]], name: str, parameters: dict[str, Any]
@@ -82,4 +85,5 @@ def test_rows_without_an_owner_are_found_without_the_history(
 
 
 def test_the_history_is_counted_without_reading_its_rows(plan: Callable[[str, Any], list[str]]):
-    assert "SCAN tasks USING COVERING INDEX tasks_of_status" in plan(statement("sqlite", "count"), {})
+    steps = plan(statement("sqlite", "count"), {"namespace": "default"})
+    assert "SEARCH tasks USING COVERING INDEX tasks_of_status (namespace=?)" in steps

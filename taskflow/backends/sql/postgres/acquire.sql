@@ -8,7 +8,7 @@ WITH expired AS (
 inherited AS (
     UPDATE {schema}.tasks SET owner = %(token)s WHERE task_id IN (
         SELECT task_id FROM {schema}.tasks
-        WHERE owner = %(previous)s
+        WHERE namespace = %(namespace)s AND owner = %(previous)s
         ORDER BY task_id -- as commits lock them
         FOR NO KEY UPDATE
     )

@@ -15,13 +15,14 @@ changed AS (
     SET {updates}, held_key = CASE WHEN locked.held_key IS NOT NULL THEN tasks.held_key END
     FROM locked
     WHERE tasks.task_id = locked.task_id
+        AND tasks.namespace = %(namespace)s
         AND tasks.owner IS NOT DISTINCT FROM locked.expected_owner
         AND tasks.status = locked.expected_status
     RETURNING tasks.task_id
 ),
 inserted AS (
-    INSERT INTO {schema}.tasks ({columns})
-    SELECT {columns} FROM change
+    INSERT INTO {schema}.tasks ({columns}, namespace)
+    SELECT {columns}, %(namespace)s FROM change
     -- The count makes this wait for the updates: they may free a key that is inserted here.
     WHERE expected_status IS NULL AND (SELECT count(*) FROM changed) >= 0
     -- Of several rows with one key, the first gets it. Retries have no key, but may have the same id.

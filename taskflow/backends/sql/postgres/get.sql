@@ -1,1 +1,1 @@
-SELECT {columns} FROM {schema}.tasks WHERE task_id = %(task_id)s
+SELECT {columns} FROM {schema}.tasks WHERE task_id = %(task_id)s AND namespace = %(namespace)s

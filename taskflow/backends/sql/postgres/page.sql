@@ -1,4 +1,4 @@
 SELECT {columns} FROM {schema}.tasks
-WHERE {conditions}
+WHERE namespace = %(namespace)s AND {conditions}
 ORDER BY created DESC, task_id DESC
 LIMIT %(limit)s

@@ -1,7 +1,7 @@
 WITH pruned AS (
     DELETE FROM {schema}.tasks WHERE task_id IN (
         SELECT task_id FROM {schema}.tasks
-        WHERE ended < %(before)s
+        WHERE namespace = %(namespace)s AND ended < %(before)s
         ORDER BY ended
         LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED -- what another instance is deleting

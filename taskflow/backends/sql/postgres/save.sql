@@ -1,5 +1,6 @@
-INSERT INTO {schema}.tasks ({columns})
-SELECT * FROM unnest({arrays}) AS saved ({columns})
+INSERT INTO {schema}.tasks ({columns}, namespace)
+SELECT *, %(namespace)s FROM unnest({arrays}) AS saved ({columns})
 ORDER BY task_id -- as commits lock them
 ON CONFLICT (task_id) DO UPDATE SET {updates}
-WHERE NOT tasks.durable OR (tasks.owner IS NULL AND tasks.status = excluded.status)
+WHERE tasks.namespace = excluded.namespace
+    AND (NOT tasks.durable OR (tasks.owner IS NULL AND tasks.status = excluded.status))

@@ -1,4 +1,4 @@
 {ownerless}
 SELECT func_name, count(*) FROM ownerless JOIN {schema}.tasks USING (owner)
-WHERE func_name <> ALL(%(names)s) AND (durable OR owner = '')
+WHERE namespace = %(namespace)s AND func_name <> ALL(%(names)s) AND (durable OR owner = '')
 GROUP BY func_name

@@ -1,3 +1,4 @@
 DELETE FROM tasks WHERE rowid IN (
-    SELECT rowid FROM tasks WHERE ended < :before ORDER BY ended LIMIT :limit
+    SELECT rowid FROM tasks
+    WHERE namespace = :namespace AND ended < :before ORDER BY ended LIMIT :limit
 )
