@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from taskflow.persistence.backend import (
     APPLIED,
     FIXED,
     LOST,
+    MISSING,
     NAMESPACE,
     Change,
     Outcome,
@@ -44,6 +46,7 @@ class MemoryBackend(SnapshotBackend):
 
     def __init__(self, *, namespace: str = NAMESPACE) -> None:
         self.namespace = check_namespace(namespace)
+        self._incarnation = uuid.uuid4().hex
         self._rows: dict[str, TaskRow] = {}
         self._leases: dict[str, float] = {}
         self._declared: dict[tuple[str, str], float] = {}
@@ -53,6 +56,9 @@ class MemoryBackend(SnapshotBackend):
 
     async def close(self) -> None:
         """Nothing to do: the rows stay in the object."""
+
+    async def incarnation(self) -> str:
+        return self._incarnation
 
     async def save(self, rows: Sequence[TaskRow]) -> None:
         for row in rows:
@@ -86,7 +92,7 @@ class MemoryBackend(SnapshotBackend):
     def _apply(self, change: Change) -> Outcome:
         row, stored = change.row, self._rows.get(change.row.task_id)
         if stored is None:
-            return self._insert(row) if change.expected is None else LOST
+            return self._insert(row) if change.expected is None else MISSING
         if change.expected == (stored.owner, stored.status):
             kept: dict[str, Any] = {name: getattr(stored, name) for name in FIXED}
             held_key = stored.held_key if row.held_key is not None else None

@@ -15,6 +15,7 @@ from taskflow.core.query import Cursor, TaskQuery, microseconds
 from taskflow.persistence.backend import (
     APPLIED,
     LOST,
+    MISSING,
     NAMESPACE,
     Change,
     Outcome,
@@ -83,6 +84,10 @@ class PostgresBackend(SnapshotBackend):
         connections, self._connections = self._connections, None
         if connections is not None:
             await connections.close()
+
+    async def incarnation(self) -> str:
+        ((incarnation,),) = await self._ask("incarnation")
+        return str(incarnation)
 
     # History
 
@@ -198,7 +203,7 @@ def _outcome(
     if now == (row.owner, row.status):
         return APPLIED
     if change.expected is not None:
-        return LOST
+        return LOST if now is not None and now[1] else MISSING
     holder = row.task_id if now is not None else holders.get((row.func_name, row.held_key))
     return None if holder is None else Outcome(applied=False, holder=holder)
 

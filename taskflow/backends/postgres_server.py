@@ -34,8 +34,11 @@ LASTING: Final = (
 )
 """Errors of the tables or the values: trying again gives the same error."""
 
-MENDABLE: Final = (errors.InsufficientPrivilege,)
-"""Exceptions to `LASTING`: an operator can grant the privilege."""
+GONE: Final = (errors.InvalidSchemaName, errors.UndefinedColumn, errors.UndefinedTable)
+"""Errors of tables that were dropped, or replaced by older ones: the next call makes or migrates them."""
+
+MENDABLE: Final = (errors.InsufficientPrivilege, *GONE)
+"""Exceptions to `LASTING`: an operator can grant the privilege; the next call makes the tables."""
 
 LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 """Held to the end of the transaction, so that only one instance makes or migrates the tables of a schema."""
@@ -200,6 +203,8 @@ class ConnectionPool:
             await self._close_idle()  # idle connections to the same server would not be answered either
             raise self._server.unavailable(f"no answer within {self._timeout:g} s") from error
         except (psycopg.Error, UnicodeEncodeError) as error:
+            if isinstance(error, GONE):
+                self._prepared = False
             raise self._server.translated(error) from error
 
     @asynccontextmanager

@@ -6,6 +6,7 @@ import heapq
 import logging
 import math
 import re
+import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
@@ -20,6 +21,7 @@ from taskflow.core.running import CODEC_SLICE
 from taskflow.persistence.backend import (
     APPLIED,
     LOST,
+    MISSING,
     NAMESPACE,
     Change,
     Outcome,
@@ -36,6 +38,9 @@ __all__ = ["RedisBackend"]
 
 LAYOUT: Final = 1
 """Number of the layout that ``lua/rows.lua`` describes."""
+
+REFUSED: Final = {None: LOST, 0: MISSING}
+"""What ``lua/commit.lua`` returns for a change that was not applied, other than the id of the holder."""
 
 LOOKS = 1_000
 """Most rows that one call of a script reads: Redis does nothing else meanwhile, for some milliseconds."""
@@ -124,6 +129,9 @@ class RedisBackend(SnapshotBackend):
         connection = await self._opened()
         return await connection.call(script, *args)
 
+    async def incarnation(self) -> str:
+        return _text(await self._call("incarnation", LAYOUT, uuid.uuid4().hex))
+
     # History
 
     async def save(self, rows: Sequence[TaskRow]) -> None:
@@ -187,7 +195,7 @@ class RedisBackend(SnapshotBackend):
         refused = await self._call("commit", as_json([_plain(change) for change in changes]))
         outcomes = [APPLIED] * len(changes)
         for number, holder in _pairs(refused):
-            outcomes[number - 1] = LOST if holder is None else Outcome(applied=False, holder=_text(holder))
+            outcomes[number - 1] = REFUSED.get(holder) or Outcome(applied=False, holder=_text(holder))
         return outcomes
 
     async def claimable(

@@ -29,6 +29,7 @@ from taskflow.core.query import Cursor, TaskQuery, microseconds
 from taskflow.persistence.backend import (
     APPLIED,
     LOST,
+    MISSING,
     NAMESPACE,
     Change,
     Outcome,
@@ -89,6 +90,9 @@ class SqliteBackend(SnapshotBackend):
     async def close(self) -> None:
         await self._readers.close()
         await self._writer.close()
+
+    async def incarnation(self) -> str:
+        return await self._write(_incarnation)
 
     # History
 
@@ -232,13 +236,21 @@ def _why_not(change: Change, namespace: str, cursor: sqlite3.Cursor) -> Outcome:
     if stored == (row.owner, row.status, namespace):
         return APPLIED
     if change.expected is not None:
-        return LOST
+        return LOST if stored is not None and stored[-1] == namespace else MISSING
     if stored is not None:
         return Outcome(applied=False, holder=row.task_id)
     text = "SELECT task_id FROM tasks WHERE namespace = ? AND func_name = ? AND held_key = ?"
     cursor.execute(text, (namespace, row.func_name, row.held_key))
     (holder,) = cursor.fetchone()
     return Outcome(applied=False, holder=holder)
+
+
+def _incarnation(connection: sqlite3.Connection) -> str:
+    # There is one, unless somebody has emptied that table.
+    text = "INSERT INTO store SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM store)"
+    connection.execute(text)
+    (incarnation,) = connection.execute("SELECT min(incarnation) FROM store").fetchone()
+    return str(incarnation)
 
 
 def _declare(

@@ -18,6 +18,7 @@ __all__ = [
     "APPLIED",
     "FIXED",
     "LOST",
+    "MISSING",
     "NAMESPACE",
     "Change",
     "Outcome",
@@ -57,15 +58,20 @@ class Outcome:
     Attributes:
         applied: whether the row is stored now.
         holder: of an insert that was not applied, id of the task that has the idempotency key or the id.
+        missing: of a change that was not applied: whether there is no such row. A backend that cannot
+            tell says no.
     """
 
     applied: bool
     holder: str | None = None
+    missing: bool = False
 
 
 APPLIED = Outcome(applied=True)
 LOST = Outcome(applied=False)
 """The row is not as expected: another instance has taken the task over, or it has ended."""
+MISSING = Outcome(applied=False, missing=True)
+"""There is no such row: somebody has deleted it, or the whole store was emptied (see `incarnation`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,15 @@ class SnapshotBackend(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Close all connections. Does nothing if it is closed."""
+
+    async def incarnation(self) -> str:
+        """A random text that the store got when it was made, and gets anew when it was emptied.
+
+        If it is another one than before, rows that are missing were lost with the whole
+        store: a deleted file, ``TRUNCATE``, ``FLUSHALL``, a server that came back without its data. A
+        backend that does not implement this has the same one for ever.
+        """
+        return ""
 
     # History
 

@@ -10,7 +10,7 @@ import pytest
 
 from taskflow.core.models import TERMINAL, TaskStatus
 from taskflow.core.query import TaskQuery
-from taskflow.persistence.backend import APPLIED, FIXED, LOST, Change, Outcome, SnapshotBackend
+from taskflow.persistence.backend import APPLIED, FIXED, LOST, MISSING, Change, Outcome, SnapshotBackend
 from taskflow.persistence.rows import RELEASED, TaskRow
 from tests.backends import at, ids, inserts, row, to
 
@@ -177,8 +177,8 @@ async def test_a_row_that_is_not_as_expected_is_lost(
     assert row("a") == await backend.get("a")
 
 
-async def test_a_change_of_a_row_that_is_not_there_is_lost(backend: SnapshotBackend):
-    assert [LOST] == await backend.commit([to(row("a", RUNNING), row("a"))])
+async def test_a_change_of_a_row_that_is_not_there_tells_that_it_is_missing(backend: SnapshotBackend):
+    assert [MISSING] == await backend.commit([to(row("a", RUNNING), row("a"))])
     assert await backend.get("a") is None
 
 

@@ -11,7 +11,7 @@ from taskflow.backends import MemoryBackend, PostgresBackend, RedisBackend, Sqli
 from taskflow.core.exceptions import ConfigurationError
 from taskflow.core.models import TaskStatus
 from taskflow.core.query import TaskQuery
-from taskflow.persistence.backend import APPLIED, LOST, Change, SnapshotBackend, StatusTotal
+from taskflow.persistence.backend import APPLIED, MISSING, Change, SnapshotBackend, StatusTotal
 from taskflow.persistence.rows import RELEASED
 from tests.backends import Store, at, history, ids, inserts, row, to
 
@@ -77,8 +77,8 @@ async def test_nobody_changes_a_row_of_another_namespace(backend: SnapshotBacken
     released = row("a", owner=RELEASED)
     await backend.commit(inserts(released))
     await backend.save([history("b")])
-    assert [LOST] == await billing.commit([to(row("a", RUNNING), released)])
-    assert [LOST] == await billing.commit([Change(released, ("gone", PENDING))])
+    assert [MISSING] == await billing.commit([to(row("a", RUNNING), released)])
+    assert [MISSING] == await billing.commit([Change(released, ("gone", PENDING))])
     assert (released, history("b")) == (await backend.get("a"), await backend.get("b"))
 
 

@@ -234,12 +234,25 @@ async def test_tables_of_somebody_else_are_left_alone(server, schema, make) -> N
     assert [("tasks",)] == tell(server, tables)
 
 
-async def test_tables_that_were_dropped_meanwhile_are_told_of(server, schema, make) -> None:
+async def test_tables_that_were_dropped_meanwhile_are_told_of_and_made_again(server, schema, make) -> None:
     backend = make()
     await backend.open()
     tell(server, f"DROP SCHEMA {schema} CASCADE")
-    with pytest.raises(BackendFormatError, match="does not exist"):
+    with pytest.raises(BackendUnavailableError, match="does not exist"):
         await backend.commit([Change(row("1"))])
+    assert [APPLIED] == await backend.commit([Change(row("1"))])
+
+
+async def test_tables_that_were_replaced_by_those_of_an_older_version_are_migrated(
+    server, schema, make
+) -> None:
+    backend = make()
+    await backend.open()
+    tell(server, f"DROP SCHEMA {schema} CASCADE", migrations("postgres")[0].format(schema=schema))
+    tell(server, f"INSERT INTO {schema}.versions VALUES (1)")
+    with pytest.raises(BackendUnavailableError, match="does not exist"):
+        await backend.commit([Change(row("1"))])
+    assert [APPLIED] == await backend.commit([Change(row("1"))])
 
 
 async def test_a_user_who_may_not_make_schemas_uses_the_one_that_is_there(server, schema, make) -> None:

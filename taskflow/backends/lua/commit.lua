@@ -1,5 +1,6 @@
 -- ARGV[1]: JSON array of [id, place, others, {owner, status} that are expected]. Returns, of each change that
--- was not applied, its number and the id that is there instead, or nil.
+-- was not applied, its number and the id that is there instead; or nil, if the row is not as expected, and 0 if
+-- there is none.
 
 local changes, stored, refused = cjson.decode(ARGV[1]), {}, {}
 
@@ -36,7 +37,7 @@ for number, change in ipairs(changes) do
   local old = stored[number]
   if not old then
     if expected then
-      refuse(number, false)
+      refuse(number, 0)
     else
       insert(number, id, new, given)
     end

@@ -2,7 +2,8 @@
 -- another type than ours would be, and that type.
 
 local types = {
-  all = 'zset', ended = 'zset', leases = 'zset', declared = 'zset', held = 'hash', totals = 'hash', version = 'string'
+  all = 'zset', ended = 'zset', leases = 'zset', declared = 'zset', held = 'hash', totals = 'hash',
+  version = 'string', incarnation = 'string'
 }
 
 local foreign = {}

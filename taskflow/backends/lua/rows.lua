@@ -2,6 +2,7 @@
 -- key, which ends in `namespace:<name>:` for every namespace but the default one. Before this text come FUNC_NAME, STATUS ...: where each is in a `place`; and `others`, names of fields.
 --
 --   version                  the number of this layout
+--   incarnation              what the store was given at random when it was made, or was emptied
 --   row:<id>                 hash. place: JSON array of what the scripts go by; the `others`: a field each
 --   all, name:<func_name>, <status> of rows that have ended, unfinished
 --                            sorted sets: ids by `created`
