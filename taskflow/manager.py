@@ -343,6 +343,9 @@ class TaskManager:
     async def merged_list(self, limit: int = MAX_PAGE) -> list[TaskRecord]:
         """The newest records of this process and of the backend, newest first.
 
+        Those of the backend lack arguments, logs and traceback, and have the beginning of the error:
+        `history` has one record as a whole.
+
         Args:
             limit: the most records, up to 1,000; `history` pages through all of them.
 

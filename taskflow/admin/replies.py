@@ -39,11 +39,11 @@ class Reply(Response):
 
 
 async def listing(records: Iterable[TaskRecord]) -> bytes:
-    """The records as a JSON array."""
+    """The records as a JSON array, each as a list shows it."""
     parts: list[str] = []
     size = 0
     for record in records:
-        parts.append(encode(record.to_dict()))
+        parts.append(encode(record.to_dict(brief=True)))
         size += len(parts[-1])
         if size >= TURN:
             size = 0

@@ -24,7 +24,7 @@ from taskflow.persistence.backend import (
     StatusTotal,
     check_namespace,
 )
-from taskflow.persistence.rows import RELEASED, TaskRow, to_record
+from taskflow.persistence.rows import RELEASED, TaskRow, listed, to_record
 
 __all__ = ["MemoryBackend"]
 
@@ -71,7 +71,7 @@ class MemoryBackend(SnapshotBackend):
 
     async def find(self, query: TaskQuery) -> list[TaskRow]:
         found = [row for row in self._rows.values() if query.matches(to_record(row))]
-        return sorted(found, key=_place, reverse=True)[: query.limit]
+        return [listed(row) for row in sorted(found, key=_place, reverse=True)[: query.limit]]
 
     async def count(self) -> dict[TaskStatus, StatusTotal]:
         durations: dict[TaskStatus, list[float | None]] = defaultdict(list)

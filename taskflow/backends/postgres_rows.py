@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
-from taskflow.backends.statements import COLUMNS, statement
+from taskflow.backends.statements import COLUMNS, LISTED, statement
 from taskflow.core.exceptions import BackendFormatError
 from taskflow.core.models import TaskStatus
 from taskflow.core.query import Cursor, TaskQuery, microseconds
@@ -133,7 +133,7 @@ def listing(query: TaskQuery, schema: str) -> tuple[str, dict[str, Any]]:
 
 
 def _page(conditions: list[str], schema: str) -> str:
-    return sql("page", schema, conditions=" AND ".join(conditions or ["true"]))
+    return sql("page", schema, columns=LISTED, conditions=" AND ".join(conditions or ["true"]))
 
 
 def _statuses(query: TaskQuery) -> list[str]:

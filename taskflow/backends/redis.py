@@ -12,7 +12,7 @@ from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from taskflow.backends.redis_text import KIND, as_insert, as_json, as_update, read_rows
+from taskflow.backends.redis_text import KIND, LISTED, as_insert, as_json, as_update, read_rows
 from taskflow.core.checks import check_seconds, check_storable, check_text, is_utf8, not_installed
 from taskflow.core.exceptions import BackendFormatError, ConfigurationError
 from taskflow.core.models import TERMINAL, TaskStatus
@@ -169,7 +169,7 @@ class RedisBackend(SnapshotBackend):
         while place and len(found) < query.limit:
             wanted = min(CODEC_SLICE, query.limit - len(found))
             part, *place = await self._call("find", name, *place, since, wanted, LOOKS, filters)
-            found += read_rows(part)
+            found += read_rows(part, LISTED)
         return found
 
     async def count(self) -> dict[TaskStatus, StatusTotal]:

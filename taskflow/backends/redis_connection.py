@@ -17,7 +17,7 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MovedError, RedisError, ResponseError
 
-from taskflow.backends.redis_text import KIND, OTHERS, PLACE
+from taskflow.backends.redis_text import KIND, LISTED, OTHERS, PLACE
 from taskflow.core.exceptions import BackendFormatError, BackendUnavailableError, ConfigurationError
 
 __all__ = ["RedisAddress", "RedisConnection"]
@@ -121,7 +121,7 @@ class RedisConnection:
 def source(name: str) -> str:
     """The text of a script, with its constants and the shared files before it."""
     constants = [f"local {field.upper()} = {number}" for number, field in enumerate(PLACE, 1)]
-    others = f"local others = {{{str(OTHERS)[1:-1]}}}"
+    others = f"local others, listed = {{{str(OTHERS)[1:-1]}}}, {{{str(LISTED)[1:-1]}}}"
     texts = [(SCRIPTS / f"{part}.lua").read_text(encoding="utf-8") for part in (*SHARED, name)]
     return "\n".join([*constants, others, *texts])
 

@@ -17,9 +17,19 @@ from pydantic_core import PydanticSerializationError, to_json
 from taskflow.core.exceptions import BackendFormatError
 from taskflow.core.models import TaskStatus
 from taskflow.persistence.backend import FIXED
-from taskflow.persistence.rows import TaskRow
+from taskflow.persistence.rows import LEFT_OUT, TaskRow
 
-__all__ = ["CHANGED", "KIND", "OTHERS", "PLACE", "as_insert", "as_json", "as_update", "read_rows"]
+__all__ = [
+    "CHANGED",
+    "KIND",
+    "LISTED",
+    "OTHERS",
+    "PLACE",
+    "as_insert",
+    "as_json",
+    "as_update",
+    "read_rows",
+]
 
 KIND: Final = "redis"
 
@@ -28,6 +38,9 @@ PLACE: Final = ("func_name", "status", "created", "ended", "duration", "owner", 
 
 OTHERS: Final = tuple(field.name for field in fields(TaskRow) if field.name not in ("task_id", *PLACE))
 """Fields that the scripts only store."""
+
+LISTED: Final = tuple(name for name in OTHERS if name not in LEFT_OUT)
+"""What of that a list has."""
 
 CHANGED: Final = tuple(name for name in OTHERS if name not in FIXED)
 """Those of `OTHERS` that a change of an existing row writes."""
@@ -75,7 +88,7 @@ EMPTY: Final[dict[str, Any]] = {"durable": False, "labels": (), "encrypted": Fal
 
 AS_IT_IS: Final = (None, str)
 
-READ = [(name, CONVERSIONS.get(name, AS_IT_IS)[1], EMPTY.get(name)) for name in (*PLACE, *OTHERS)]
+READ = {name: (name, CONVERSIONS.get(name, AS_IT_IS)[1], EMPTY.get(name)) for name in (*PLACE, *OTHERS)}
 
 
 class _Fields:
@@ -111,22 +124,23 @@ def as_json(value: Any) -> bytes:
         return json.dumps(value, ensure_ascii=False).encode(*BYTES)
 
 
-def read_rows(text: bytes) -> list[TaskRow]:
-    """The rows in the answer of a script.
+def read_rows(text: bytes, others: tuple[str, ...] = OTHERS) -> list[TaskRow]:
+    """The rows in the answer of a script, which has these of the `OTHERS`.
 
     Raises:
         BackendFormatError: a row has a value that Taskflow does not write.
     """
     try:
         found = json.loads(text.decode(*BYTES))
-        return [_row(task_id, *place, *others) for place, (task_id, *others) in found]
+        fields = [READ[name] for name in (*PLACE, *others)]
+        return [_row(fields, task_id, *place, *values) for place, (task_id, *values) in found]
     except (TypeError, ValueError) as error:
         raise BackendFormatError(KIND, f"a row is damaged: {error}") from error
 
 
-def _row(task_id: str, *values: Value) -> TaskRow:
-    pairs = zip(READ, values, strict=True)
-    read: dict[str, Any] = {
+def _row(fields: list[Any], task_id: str, *values: Value) -> TaskRow:
+    pairs = zip(fields, values, strict=True)
+    read: dict[str, Any] = dict.fromkeys(LEFT_OUT) | {
         name: empty if value is False else convert(value) for (name, convert, empty), value in pairs
     }
     return TaskRow(task_id=task_id, **read)

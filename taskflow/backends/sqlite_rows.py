@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from taskflow.backends.sqlite_file import KIND
-from taskflow.backends.statements import COLUMNS, statement
+from taskflow.backends.statements import COLUMNS, LISTED, statement
 from taskflow.core.models import TERMINAL, TaskStatus
 from taskflow.core.query import TaskQuery, microseconds
 from taskflow.persistence.backend import FIXED
@@ -120,7 +120,7 @@ def listing(query: TaskQuery, namespace: str) -> tuple[str, dict[str, Any]]:
 
 def _branch(table: str, conditions: list[str]) -> str:
     where = " AND ".join(["namespace = :namespace", *conditions])
-    return statement(KIND, "select", columns=NAMED, table=table, conditions=where)
+    return statement(KIND, "select", columns=LISTED, table=table, conditions=where)
 
 
 def _branches(query: TaskQuery) -> Iterator[tuple[str, list[str]]]:

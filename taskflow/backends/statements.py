@@ -7,12 +7,15 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-from taskflow.persistence.rows import TaskRow
+from taskflow.persistence.rows import LEFT_OUT, TaskRow
 
-__all__ = ["COLUMNS", "migrations", "statement"]
+__all__ = ["COLUMNS", "LISTED", "migrations", "statement"]
 
 COLUMNS: Final = tuple(field.name for field in fields(TaskRow))
 """The columns of the table of tasks, in order."""
+
+LISTED: Final = ", ".join(f"NULL AS {name}" if name in LEFT_OUT else name for name in COLUMNS)
+"""The same in SQL, as a list has them."""
 
 FOLDER = files("taskflow.backends") / "sql"
 

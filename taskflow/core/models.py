@@ -74,6 +74,10 @@ class Failure:
     stacktrace: str
 
 
+ERROR_LISTED = 1_000
+"""Characters of an error that a list shows."""
+
+
 @dataclass(slots=True)
 class FailedAttempt:
     """An attempt that failed and was followed by another one.
@@ -181,8 +185,16 @@ class TaskRecord:
             return None
         return (self.end_time - self.start_time).total_seconds()
 
-    def to_dict(self) -> dict[str, Any]:
-        """The record as JSON-safe values, times in RFC 3339. Arguments are never part of it."""
+    def to_dict(self, *, brief: bool = False) -> dict[str, Any]:
+        """The record as JSON-safe values, times in RFC 3339. Arguments are never part of it.
+
+        Args:
+            brief: as a list shows it: without logs and traceback, with the first 1,000 characters of the
+                error, and of the failed attempts the latest one.
+        """
+        error, attempts = self.error, self.failed_attempts or []
+        if brief:
+            error, attempts = error and error[:ERROR_LISTED], attempts[-1:]
         return {
             "task_id": self.task_id,
             "func_name": self.func_name,
@@ -194,10 +206,10 @@ class TaskRecord:
             "retries_used": self.retries_used,
             "max_retries": self.max_retries,
             "attempt": self.attempt,
-            "error": self.error,
+            "error": error,
             "error_type": self.error_type,
-            "stacktrace": self.stacktrace,
-            "logs": list(self.logs),
+            "stacktrace": None if brief else self.stacktrace,
+            "logs": [] if brief else list(self.logs),
             "idempotency_key": self.idempotency_key,
             "tags": dict(self.tags),
             "retry_of": self.retry_of,
@@ -205,7 +217,7 @@ class TaskRecord:
             "durable": self.durable,
             "duplicate_of": self.duplicate_of,
             "attempt_started": _isoformat(self.attempt_started),
-            "failed_attempts": [_attempt_dict(attempt) for attempt in self.failed_attempts or ()],
+            "failed_attempts": [_attempt_dict(attempt) for attempt in attempts],
             "next_attempt_at": _isoformat(self.next_attempt_at),
         }
 

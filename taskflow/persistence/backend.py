@@ -153,7 +153,10 @@ class SnapshotBackend(ABC):
 
     @abstractmethod
     async def find(self, query: TaskQuery) -> list[TaskRow]:
-        """The matching rows, newest first; rows of the same moment by id, from high to low."""
+        """The matching rows, newest first; rows of the same moment by id, from high to low.
+
+        They lack what `LEFT_OUT` names: a page would be megabytes of arguments, logs and tracebacks.
+        """
 
     @abstractmethod
     async def count(self) -> dict[TaskStatus, StatusTotal]:

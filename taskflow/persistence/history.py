@@ -82,7 +82,10 @@ class History:
         return None if row is None else to_record(row)
 
     async def page(self, query: TaskQuery) -> Page:
-        """The records asked for, newest first, and where the next page begins."""
+        """The records asked for, newest first, and where the next page begins.
+
+        Those of the backend lack arguments, logs and traceback, and have the beginning of the error.
+        """
         memory = await self._memory()
         wanted = query.limit + 1  # one more than asked for, to know whether there is another page
         records: list[TaskRecord] = []

@@ -1,13 +1,14 @@
 """Converts records to rows and back; every backend stores these rows.
 
-Fields that backends filter, sort or compare by are columns. All other fields are in one JSON object,
-``body``, that no backend reads. A new field of a record is named here, and nowhere else.
+Fields that backends filter, sort or compare by are columns. All other fields are in two JSON objects that no
+backend reads: ``body``, and ``details``, which a list does not need. A new field of a record is named here,
+and nowhere else.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, Final
@@ -15,13 +16,16 @@ from typing import Any, Final
 from pydantic_core import PydanticSerializationError, to_json
 
 from taskflow.core.exceptions import BackendFormatError
-from taskflow.core.models import TERMINAL, FailedAttempt, TaskRecord, TaskStatus
+from taskflow.core.models import ERROR_LISTED, TERMINAL, FailedAttempt, TaskRecord, TaskStatus
 from taskflow.core.query import Cursor, labels, microseconds, moment, search_text
 
-__all__ = ["RELEASED", "TaskRow", "to_record", "to_row"]
+__all__ = ["LEFT_OUT", "RELEASED", "TaskRow", "listed", "to_record", "to_row"]
 
 RELEASED: Final = ""
 """The ``owner`` of an unfinished row that was handed over: any instance may claim it."""
+
+LEFT_OUT: Final = ("payload", "details")
+"""Columns that a list does not need, and that can be large."""
 
 KEY_HOLDERS = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.SUCCESS})
 """The states in which a task holds its idempotency key."""
@@ -32,6 +36,13 @@ PLAIN = (
     "duplicate_of", "rescues", "options",
 )  # fmt: skip
 """Fields whose values are JSON already. A field that has its default, as most do, is left out."""
+
+DETAILS = ("stacktrace", "logs")
+"""Those of them that a list does not need."""
+
+CUT = "cut"
+"""In a body: whether there are details that belong to it. An earlier version writes whole bodies, and leaves
+details as they were."""
 
 MOMENTS = ("start_time", "attempt_started", "next_attempt_at")
 
@@ -60,6 +71,7 @@ class TaskRow:
         encrypted: whether ``payload`` is a Fernet token.
         payload: the encoded arguments; ``None`` if they were not stored. Never changes.
         body: JSON text of all other fields, ASCII only.
+        details: JSON text of those that a list does not need; ``None`` if there are none, and in a list.
     """
 
     task_id: str
@@ -76,11 +88,17 @@ class TaskRow:
     encrypted: bool
     payload: bytes | None
     body: str
+    details: str | None = None
 
     @property
     def cursor(self) -> Cursor:
         """Its place in the listing."""
         return Cursor(self.created, self.task_id)
+
+
+def listed(row: TaskRow) -> TaskRow:
+    """A row as a list has it: without what `LEFT_OUT` names."""
+    return replace(row, payload=None, details=None)
 
 
 def to_row(record: TaskRecord, owner: str | None) -> TaskRow:
@@ -94,6 +112,7 @@ def to_row(record: TaskRecord, owner: str | None) -> TaskRow:
             body[name] = microseconds(value)
     if record.failed_attempts:
         body["failed_attempts"] = [_plain_attempt(attempt) for attempt in record.failed_attempts]
+    details = _cut(body)
     encoded = record.payload is not None or record.encrypted_payload is not None
     if not record.arguments_kept or (not encoded and (record.args or record.kwargs)):
         body["arguments_kept"] = False
@@ -113,7 +132,21 @@ def to_row(record: TaskRecord, owner: str | None) -> TaskRow:
         encrypted=record.encrypted_payload is not None,
         payload=record.payload if record.encrypted_payload is None else record.encrypted_payload,
         body=_json(body),
+        details=_json(details) if details else None,
     )
+
+
+def _cut(body: dict[str, Any]) -> dict[str, Any]:
+    """Take from a body what a list does not need, and return it."""
+    details = {name: body.pop(name) for name in DETAILS if name in body}
+    if len(body.get("error") or "") > ERROR_LISTED:
+        details["error"], body["error"] = body["error"], body["error"][:ERROR_LISTED]
+    if len(body.get("failed_attempts", ())) > 1:
+        details["failed_attempts"] = body["failed_attempts"]
+        body["failed_attempts"] = body["failed_attempts"][-1:]
+    if details:
+        body[CUT] = True
+    return details
 
 
 def _json(body: dict[str, Any]) -> str:
@@ -128,11 +161,15 @@ def _json(body: dict[str, Any]) -> str:
 def to_record(row: TaskRow) -> TaskRecord:
     """The record of a row. Its arguments stay encoded.
 
+    One that was made from a row of a list lacks what `listed` leaves out.
+
     Raises:
         BackendFormatError: the row's body is not what `to_row` writes.
     """
     try:
         body = json.loads(row.body)
+        if row.details is not None and body.get(CUT):
+            body |= json.loads(row.details)
         fields = {name: body[name] for name in (*PLAIN, "arguments_kept") if name in body}
         fields |= {name: moment(body[name]) for name in MOMENTS if name in body}
         attempts = [_attempt(attempt) for attempt in body.get("failed_attempts", ())]

@@ -30,8 +30,10 @@ from taskflow import (
 )
 from taskflow.admin.api.schemas import ActionResult, Health, MetricsSummary, OverviewAnswer, Task, TaskDetail
 from taskflow.backends import MemoryBackend
+from taskflow.core.models import FailedAttempt, TaskStatus
 from taskflow.execution.retry import retry_id
 from tests.admin import admin_app, client
+from tests.backends import at, history
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 YEAR = timedelta(days=365)
@@ -69,7 +71,7 @@ async def test_without_tasks_the_list_is_empty() -> None:
         assert (answer.status_code, answer.json(), answer.headers.get("link")) == (200, [], None)
 
 
-async def test_the_list_has_each_record_as_it_is_the_newest_first() -> None:
+async def test_the_list_has_each_record_in_brief_the_newest_first() -> None:
     manager = TaskManager()
 
     @manager.task(retries=1)
@@ -81,13 +83,37 @@ async def test_the_list_has_each_record_as_it_is_the_newest_first() -> None:
         await finished(manager, charge, 7, tags={"plan": "pro"})
         await finished(manager, quick)
         tasks = (await http.get("/tasks")).json()
-    assert tasks == [record.to_dict() for record in reversed(manager.store.list())]
+    assert tasks == [record.to_dict(brief=True) for record in reversed(manager.store.list())]
     assert [(task["func_name"], task["status"]) for task in tasks] == [
         ("quick", "success"),
         ("charge", "failed"),
     ]
     for task in tasks:
         Task.model_validate(task)
+
+
+async def test_what_the_list_leaves_out_is_told_of_one_task() -> None:
+    backend = MemoryBackend()
+    error = "e" * 3_000
+    attempts = [FailedAttempt(at(n), at(n), str(n), "Error", 0.0) for n in range(3)]
+    whole = {"error": error, "stacktrace": "Traceback", "logs": ["line"] * 1_000}
+    await backend.save([history("stored", TaskStatus.FAILED, failed_attempts=attempts, **whole)])
+    manager = TaskManager(snapshot_backend=backend)
+
+    @manager.task()
+    async def fail() -> None:
+        task_log("line")
+        raise Broken(error)
+
+    async with manager, client(admin_app(manager)) as http:
+        here = await finished(manager, fail)
+        for task in (await http.get("/tasks")).json():
+            assert (task["error"], task["stacktrace"], task["logs"]) == (error[:1_000], None, [])
+            assert [each["error"] for each in task["failed_attempts"]] in ([], ["2"])
+        for task_id in (here, "stored"):
+            task = (await http.get(f"/tasks/{task_id}")).json()
+            assert (task["error"], bool(task["stacktrace"]), bool(task["logs"])) == (error, True, True)
+        assert [each["error"] for each in task["failed_attempts"]] == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -178,9 +204,10 @@ async def test_text_that_is_not_utf_8_is_told_as_it_is() -> None:
     odd = "caf\udce9"
     async with manager, client(admin_app(manager)) as http:
         task_id = await finished(manager, read, odd)
-        (task,) = (await http.get("/tasks")).json()
+        (listed,) = (await http.get("/tasks")).json()
+        assert listed["error"] == odd
+        task = (await http.get(f"/tasks/{task_id}")).json()
         assert (task["error"], task["logs"][0].split()[-1]) == (odd, odd)
-        assert (await http.get(f"/tasks/{task_id}")).json()["error"] == odd
 
 
 # One task

@@ -11,7 +11,7 @@ import pytest
 from taskflow.core.models import TERMINAL, TaskStatus
 from taskflow.core.query import TaskQuery
 from taskflow.persistence.backend import APPLIED, FIXED, LOST, MISSING, Change, Outcome, SnapshotBackend
-from taskflow.persistence.rows import RELEASED, TaskRow
+from taskflow.persistence.rows import RELEASED, TaskRow, listed
 from tests.backends import at, ids, inserts, row, to
 
 PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus
@@ -28,7 +28,7 @@ async def test_an_inserted_row_is_there_as_it_was_given(backend: SnapshotBackend
     new = row("a", tags={"k": "v"}, payload=b"[1]", idempotency_key="key", logs=["one"])
     assert [APPLIED] == await backend.commit(inserts(new))
     assert new == await backend.get("a")
-    assert [new] == await backend.find(TaskQuery())
+    assert [listed(new)] == await backend.find(TaskQuery())
 
 
 async def test_nothing_can_be_committed(backend: SnapshotBackend):

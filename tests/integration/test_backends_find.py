@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from taskflow.core.models import TaskStatus
+from taskflow.core.models import FailedAttempt, TaskStatus
 from taskflow.core.query import TaskQuery
 from taskflow.persistence.backend import SnapshotBackend
-from tests.backends import at, history, ids, row
+from taskflow.persistence.rows import listed, to_record, to_row
+from tests.backends import at, history, ids, record, row
 
 PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus
 
@@ -91,9 +92,36 @@ async def test_every_filter_that_is_given_holds(
     assert [f"a{digit}" for digit in expected] == ids(await backend.find(TaskQuery(**filters)))
 
 
-async def test_rows_that_are_found_are_whole(backend: SnapshotBackend):
+async def test_rows_that_are_found_have_all_that_a_list_shows(backend: SnapshotBackend):
     await backend.save(POPULATION)
-    assert POPULATION[::-1] == await backend.find(TaskQuery())
+    assert [listed(each) for each in POPULATION[::-1]] == await backend.find(TaskQuery())
+
+
+@pytest.mark.parametrize(
+    "query", [TaskQuery(), TaskQuery(status=[FAILED]), TaskQuery(func_name="work")], ids=str
+)
+async def test_rows_that_are_found_lack_what_can_be_large(backend: SnapshotBackend, query: TaskQuery):
+    large = "x" * 50_000
+    attempts = [FailedAttempt(at(n), at(n), large[:1_000], "Error", 0.0) for n in range(50)]
+    whole = record(
+        "a",
+        FAILED,
+        payload=large.encode(),
+        logs=[large],
+        stacktrace=large,
+        error=large,
+        failed_attempts=attempts,
+        tags={"k": "v"},
+        durable=False,
+    )
+    await backend.save([to_row(whole, "here")])
+
+    (found,) = await backend.find(query)
+    assert len(found.body + found.search) < 5_000
+    assert (None, None) == (found.payload, found.details)
+    shown = to_record(found)
+    assert whole.to_dict(brief=True) == shown.to_dict()
+    assert whole.to_dict() == to_record(await backend.get("a")).to_dict()
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ async def test_a_line_that_is_logged_after_the_end_reaches_the_history():
 
     row = await backend.get(task_id)
     assert row is not None
-    assert "one more thing" in row.body
+    assert "one more thing" in row.details
 
 
 async def test_old_tasks_are_pruned_with_their_keys():

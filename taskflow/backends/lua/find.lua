@@ -68,6 +68,6 @@ while first < stop and #found < wanted do
   end
 end
 if first < past then
-  return {as_json(found), created, id}
+  return {as_json(found, listed), created, id}
 end
-return {as_json(found)}
+return {as_json(found, listed)}

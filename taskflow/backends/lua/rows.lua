@@ -1,5 +1,7 @@
 -- What every script begins with: where rows are kept, and how they change. KEYS[1] is the prefix of every
--- key, which ends in `namespace:<name>:` for every namespace but the default one. Before this text come FUNC_NAME, STATUS ...: where each is in a `place`; and `others`, names of fields.
+-- key, which ends in `namespace:<name>:` for every namespace but the default one. Before this text come
+-- FUNC_NAME, STATUS ...: where each is in a `place`; `others`, names of fields; and `listed`, those of them
+-- that a list has.
 --
 --   version                  the number of this layout
 --   incarnation              what the store was given at random when it was made, or was emptied
@@ -36,11 +38,12 @@ local function read(id)
   return place and cjson.decode(place) or nil
 end
 
--- The rows with these ids as one JSON array of [place, [id, other ...]].
-local function as_json(ids)
+-- The rows with these ids as one JSON array of [place, [id, other ...]]; of the others those that are named, or
+-- all.
+local function as_json(ids, names)
   local rows = {}
   for _, id in ipairs(ids) do
-    local values = redis.call('HMGET', row_key(id), 'place', unpack(others))
+    local values = redis.call('HMGET', row_key(id), 'place', unpack(names or others))
     local place = values[1]
     if place then -- else the server has evicted it
       values[1] = id

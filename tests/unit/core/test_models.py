@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskflow import ConfigurationError, TaskConfig, TaskRecord, TaskStatus
-from taskflow.core.models import TERMINAL, TRANSITIONS
+from taskflow.core.models import TERMINAL, TRANSITIONS, FailedAttempt
 from taskflow.core.names import code_function, qualified_name
 from taskflow.core.options import MAX_DELAY
 
@@ -122,6 +122,17 @@ def test_a_record_as_a_dict_is_json_and_tells_no_arguments():
         record.to_dict()["status"],
         record.to_dict()["created_at"],
     )
+
+
+def test_a_record_in_brief_has_what_a_list_shows():
+    attempts = [FailedAttempt(START, START, str(n), "Error", 0.0) for n in range(3)]
+    record = TaskRecord("1", "f", logs=["line"], stacktrace="Traceback", failed_attempts=attempts)
+    record.error = "e" * 3_000
+    brief = record.to_dict(brief=True)
+
+    assert record.to_dict().keys() == brief.keys()
+    assert ([], None, "e" * 1_000) == (brief["logs"], brief["stacktrace"], brief["error"])
+    assert ["2"] == [attempt["error"] for attempt in brief["failed_attempts"]]
 
 
 def test_a_dict_of_a_record_shares_nothing_with_it():

@@ -108,6 +108,7 @@ def test_what_is_asked_for_is_a_column():
         encrypted=False,
         payload=b"[]",
         body=to_row(asked, "here").body,
+        details=to_row(asked, "here").details,
     )
     assert expected == to_row(asked, "here")
     assert Cursor(1_772_366_400_000_000, "a") == expected.cursor
@@ -135,6 +136,23 @@ def test_an_encrypted_payload_is_told_from_a_plain_one():
     assert to_record(encrypted).payload is None
 
 
+def test_a_row_of_an_earlier_version_has_everything_in_its_body():
+    body = {"logs": ["line"], "stacktrace": "Traceback", "error": "e" * 3_000}
+    old = replace(row("a", FAILED), body=json.dumps(body))
+    assert body == {name: getattr(to_record(old), name) for name in body}
+
+
+def test_details_that_an_earlier_version_left_when_it_changed_a_row_are_not_told():
+    newer = row("a", FAILED, logs=["line"], error="e" * 3_000)
+    body = {"logs": ["line", "another"], "error": "other"}
+    older = replace(newer, body=json.dumps(body))
+    assert body == {name: getattr(to_record(older), name) for name in body}
+
+
+def test_what_fits_into_a_list_has_no_details():
+    assert row("a", FAILED, error="e" * 1_000).details is None
+
+
 BODY = json.loads(row("a").body)
 
 
@@ -157,3 +175,9 @@ BODY = json.loads(row("a").body)
 def test_a_damaged_body_names_its_task(body: str):
     with pytest.raises(BackendFormatError, match="the body of task a is damaged"):
         to_record(replace(row("a"), body=body))
+
+
+@pytest.mark.parametrize("details", ["", "{", "null", "5", '{"failed_attempts": 5}'])
+def test_damaged_details_name_their_task(details: str):
+    with pytest.raises(BackendFormatError, match="the body of task a is damaged"):
+        to_record(replace(row("a", logs=["line"]), details=details))
