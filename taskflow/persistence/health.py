@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Final, TypeVar
 
 from taskflow.core.complaints import Complaints
@@ -13,6 +13,7 @@ from taskflow.core.exceptions import BackendError, BackendUnavailableError
 from taskflow.core.running import cancellable
 from taskflow.core.waiters import Waiters
 from taskflow.execution.stream import EventStream
+from taskflow.persistence.backend import Outcome
 
 __all__ = ["BackendVitals"]
 
@@ -21,7 +22,7 @@ T = TypeVar("T")
 logger = logging.getLogger("taskflow")
 
 COMPLAINT_INTERVAL = 60.0
-"""Seconds between two log records about failures."""
+"""Seconds between two log records about failures; also if it worked in between: trouble may come and go."""
 
 READS: Final = frozenset({"claimable", "unclaimable"})
 """Operations that only read: they also succeed on a full disk or a read-only server."""
@@ -43,6 +44,7 @@ class BackendVitals:
         self._kind = kind
         self._stream = stream
         self._complaints = Complaints(logger, COMPLAINT_INTERVAL)
+        self._complained = False
         self._waiters = Waiters()
 
     @property
@@ -93,19 +95,24 @@ class BackendVitals:
     def _failed(self, operation: str, started: float, records: int | None, error: BackendError) -> None:
         self._errors[operation in READS] = str(error)
         self._tell(operation, started, records, str(error))
-        self._complaints.log("the backend cannot be used, %s failed: %s", operation, error)
+        if self._complaints.log("the backend cannot be used, %s failed: %s", operation, error):
+            self._complained = True
 
     def _worked(self, *, read: bool) -> None:
         if self._errors.pop(read, None) is not None and not self._errors:
-            self._complaints.reset()
-            logger.info("the backend can be used again")
+            if self._complained:
+                self._complained = False
+                logger.info("the backend can be used again")
             self._waiters.wake()
 
 
 def _has_written(operation: str, result: object) -> bool:
     """Whether the success of an operation proves that the backend can be written to.
 
-    Not for ``open``, for ``renew`` without a lease, or for ``prune`` with nothing to delete: they may have
-    written nothing. Not for ``flush`` either: its saves are measured one by one.
+    Not for ``open``, for ``renew`` without a lease, for ``prune`` with nothing to delete, or for ``commit``
+    with nothing applied: they may have written nothing. Not for ``flush`` either: its saves are measured
+    one by one.
     """
+    if operation == "commit" and isinstance(result, Iterable):
+        return any(isinstance(outcome, Outcome) and outcome.applied for outcome in result)
     return operation not in ("open", "flush") and (result is None or bool(result))
