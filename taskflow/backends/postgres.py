@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -78,12 +79,14 @@ class PostgresBackend(SnapshotBackend):
         self._connections: ConnectionPool | None = None
 
     async def open(self) -> None:
-        await self._opened().prepare()
+        await (await self._opened()).prepare()
 
     async def close(self) -> None:
         connections, self._connections = self._connections, None
-        if connections is not None:
+        if connections is not None and connections.loop is asyncio.get_running_loop():
             await connections.close()
+        elif connections is not None:  # their loop has ended without this
+            await connections.close_idle()
 
     async def incarnation(self) -> str:
         ((incarnation,),) = await self._ask("incarnation")
@@ -174,7 +177,7 @@ class PostgresBackend(SnapshotBackend):
         return await self._tell(sql(name, self._server.schema, **parts), parameters or {})
 
     async def _tell(self, text: str, parameters: Mapping[str, Any]) -> Result:
-        return await self._opened().ask(text, {"namespace": self.namespace, **parameters})
+        return await (await self._opened()).ask(text, {"namespace": self.namespace, **parameters})
 
     async def _ask_ownerless(
         self, name: str, names: Collection[str], parameters: Mapping[str, Any] | None = None
@@ -183,12 +186,16 @@ class PostgresBackend(SnapshotBackend):
         ownerless = sql("ownerless", self._server.schema)
         return await self._ask(name, {"names": list(names), **(parameters or {})}, ownerless=ownerless)
 
-    def _opened(self) -> ConnectionPool:
-        if self._connections is None:
+    async def _opened(self) -> ConnectionPool:
+        connections = self._connections
+        if connections is None or connections.loop is not asyncio.get_running_loop():
             from taskflow.backends.postgres_server import ConnectionPool
 
             self._connections = ConnectionPool(self._server, self._max_connections, self._timeout)
-        return self._connections
+            if connections is not None:  # their loop has ended without a close
+                await connections.close_idle()
+            return self._connections
+        return connections
 
 
 def _outcome(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import random
 import selectors
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, errors
@@ -23,6 +26,10 @@ from taskflow.core.exceptions import (
 )
 
 __all__ = ["ConnectionPool", "PostgresServer"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("taskflow")
 
 LASTING: Final = (
     errors.DataError,
@@ -42,6 +49,14 @@ MENDABLE: Final = (errors.InsufficientPrivilege, *GONE)
 
 LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 """Held to the end of the transaction, so that only one instance makes or migrates the tables of a schema."""
+
+REPEATABLE: Final = (errors.SerializationFailure, errors.DeadlockDetected)
+"""What another transaction caused, and what the same again may get around: at once, and a few times."""
+
+REPEATS: Final = 12
+
+LONGEST_PAUSE: Final = 0.2
+"""Seconds between two of those, at most; the first ones are shorter."""
 
 MIGRATION: Final = 600.0
 """Seconds that a migration may take: to index millions of rows anew takes minutes."""
@@ -66,14 +81,27 @@ class PostgresServer:
         except (psycopg.Error, TypeError, ValueError, AttributeError):
             raise ConfigurationError("dsn", "<redacted>", DSNS) from None
         self._dsn = dsn
-        self._address = _address({key: str(value) for key, value in given.items()})
+        self._given = {key: str(value) for key, value in given.items()}
+        self._address = _address(self._given)
         self._name = schema
         self.schema = f'"{schema}"'
 
-    async def connect(self) -> AsyncConnection:
-        """A connection that leaves no state in its session, so that a proxy may share it between clients."""
+    def _connect_timeout(self, timeout: float) -> int | None:
+        """Seconds to try each of several hosts, so that the last one has a chance; ``None`` leaves it."""
+        hosts = (self._given.get("hostaddr") or self._given.get("host") or "").split(",")
+        if len(hosts) == 1 or "connect_timeout" in self._given or os.environ.get("PGCONNECT_TIMEOUT"):
+            return None
+        return max(2, int(timeout / (len(hosts) + 1)))  # libpq's least is 2
+
+    async def connect(self, timeout: float) -> AsyncConnection:
+        """A connection that leaves no state in its session, so that a proxy may share it between clients.
+
+        Args:
+            timeout: seconds for all hosts that there are.
+        """
         return await AsyncConnection.connect(
             self._dsn,
+            connect_timeout=self._connect_timeout(timeout),
             autocommit=True,
             # Prepared plans stay as they were when the table was small.
             prepare_threshold=None,
@@ -81,7 +109,7 @@ class PostgresServer:
             fallback_application_name="taskflow",
         )
 
-    async def prepare(self, connection: AsyncConnection, on_migration: Callable[[], None]) -> None:
+    async def prepare(self, connection: AsyncConnection, on_migration: Callable[[], object]) -> None:
         """Make or migrate the tables if they are not up to date. Only one of several instances does it.
 
         Args:
@@ -93,10 +121,15 @@ class PostgresServer:
         """
         if await self._missing(connection):
             async with connection.transaction():
+                # Else it would not see what another one has made while it waited for the lock.
+                await connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
                 await connection.execute(LOCK, [f"taskflow {self.schema}"])
                 on_migration()
                 await connection.execute("SET LOCAL statement_timeout = 0")
                 for number, script in await self._missing(connection):
+                    if number > 1:
+                        message = "the tables in the schema %s are being migrated to version %d"
+                        logger.info(message, self.schema, number)
                     await connection.execute(script.format(schema=self.schema))
                     await connection.execute(sql("migrated", self.schema), [number])
 
@@ -151,6 +184,9 @@ def _address(given: Mapping[str, str]) -> str:
 class ConnectionPool:
     """A pool of connections to a server, for one event loop. They are made when they are needed.
 
+    A call that takes too long, or is cancelled, ends at once. Its statement is cancelled as well, once, and
+    ends by itself: psycopg asks the server to stop it, and waits some seconds for that.
+
     Not psycopg's own pool: without a server, its callers wait for the whole timeout, and its error does
     not tell the cause.
 
@@ -164,54 +200,99 @@ class ConnectionPool:
         self._timeout = timeout
         self._turns = asyncio.Semaphore(size)
         self._idle: list[AsyncConnection] = []
-        self._preparing = asyncio.Lock()
+        self._preparing: asyncio.Task[None] | None = None
         self._prepared = False
+        self._ending: set[asyncio.Task[Any]] = set()
         self._closed = False
+        self.loop = asyncio.get_running_loop()
 
     async def prepare(self) -> None:
         """Connect, and make or migrate the tables. Does nothing if that was done.
 
+        A migration goes on although a call that waits for it has failed.
+
         Raises:
             BackendError: see `PostgresServer.translated`; the same for `ask`.
         """
-        loop = asyncio.get_running_loop()
-        async with self._limited() as limit, self._preparing:
-            if not self._prepared:
-                async with self._connection() as connection:
-                    await self._server.prepare(connection, lambda: limit.reschedule(loop.time() + MIGRATION))
-                self._prepared = True
+        if not self._prepared:
+            if self._preparing is None or self._preparing.done():
+                self._preparing = self.loop.create_task(self._prepare())
+                self._preparing.add_done_callback(_retrieve)
+            await self._answer(self._preparing)
+
+    async def _prepare(self) -> None:
+        async with asyncio.timeout(self._timeout) as limit, self._connection() as connection:
+            later = self.loop.time() + MIGRATION
+            await self._server.prepare(connection, lambda: limit.reschedule(later))
+        self._prepared = True
 
     async def ask(self, text: str, parameters: Mapping[str, Any] | None = None) -> Result:
         """Run a statement in a transaction of its own; returns its rows, if any."""
         if not self._prepared:
             await self.prepare()
-        async with self._limited(), self._connection() as connection:
-            cursor = await connection.execute(text, parameters)
-            return await cursor.fetchall() if cursor.description else []
+        return await self._bounded(self._execute(text, parameters))
+
+    async def _execute(self, text: str, parameters: Mapping[str, Any] | None) -> Result:
+        async with self._connection() as connection:
+            for number in range(REPEATS + 1):
+                try:
+                    cursor = await connection.execute(text, parameters)
+                    return await cursor.fetchall() if cursor.description else []
+                except REPEATABLE:
+                    if number == REPEATS:
+                        raise
+                await asyncio.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.002 * 2**number)))  # noqa: S311
+        raise AssertionError  # it has returned, or raised
 
     async def close(self) -> None:
         """Close the connections; those in use are closed after their use."""
         self._closed = True
-        await self._close_idle()
+        await self.close_idle()
+        if self._preparing is not None:
+            self._abandon(self._preparing)
+        if self._ending:
+            await asyncio.wait(self._ending)
 
-    @asynccontextmanager
-    async def _limited(self) -> AsyncIterator[asyncio.Timeout]:
+    async def close_idle(self) -> None:
+        """Close the connections that are not in use; from any loop."""
+        while self._idle:
+            await self._idle.pop().close()
+
+    async def _bounded(self, work: Coroutine[Any, Any, T]) -> T:
+        task = self.loop.create_task(work)
         try:
-            async with asyncio.timeout(self._timeout) as limit:
-                yield limit
-        except TimeoutError as error:
-            await self._close_idle()  # idle connections to the same server would not be answered either
+            return await self._answer(task)
+        finally:
+            self._abandon(task)
+
+    async def _answer(self, task: asyncio.Task[T]) -> T:
+        """What a task returns, if that is in time."""
+        done, _ = await asyncio.wait({task}, timeout=self._timeout)
+        if done and task.cancelled():
+            raise self._server.unavailable("it was closed")
+        try:
+            return task.result()
+        except (TimeoutError, asyncio.InvalidStateError) as error:  # of its own, or of this call
+            await self.close_idle()  # idle connections to the same server would not be answered either
             raise self._server.unavailable(f"no answer within {self._timeout:g} s") from error
         except (psycopg.Error, UnicodeEncodeError) as error:
             if isinstance(error, GONE):
                 self._prepared = False
             raise self._server.translated(error) from error
 
+    def _abandon(self, task: asyncio.Task[Any]) -> None:
+        """Cancel a task if it has not ended. A second time would keep the server from hearing of it."""
+        if not task.done():
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+            task.add_done_callback(_retrieve)
+            task.cancel()
+
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
         """Borrow a connection. It is closed if its use fails: its state is unknown then."""
         async with self._turns:
-            connection = await self._living() or await self._server.connect()
+            connection = await self._living() or await self._server.connect(self._timeout)
             try:
                 yield connection
             except BaseException:
@@ -219,7 +300,7 @@ class ConnectionPool:
                 raise
             self._idle.append(connection)
             if self._closed:
-                await self._close_idle()
+                await self.close_idle()
 
     async def _living(self) -> AsyncConnection | None:
         """An idle connection that the server has not closed meanwhile, for example by a restart."""
@@ -230,9 +311,11 @@ class ConnectionPool:
             await connection.close()
         return None
 
-    async def _close_idle(self) -> None:
-        while self._idle:
-            await self._idle.pop().close()
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Take note of how a task has ended that nobody may wait for any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _has_news(connection: AsyncConnection) -> bool:

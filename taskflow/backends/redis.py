@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import logging
 import math
@@ -88,16 +89,20 @@ class RedisBackend(SnapshotBackend):
         if namespace != NAMESPACE:
             self._prefix += f"namespace:{namespace}:"
         self._connection: RedisConnection | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self) -> None:
         await self._opened()
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None:
+        if connection is not None and self._loop is asyncio.get_running_loop():
             await connection.close()
 
     async def _opened(self) -> RedisConnection:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # the one before may have ended without a close: it took the connections
+            self._loop, self._connection = loop, None
         if self._connection is not None:
             return self._connection
         connection = self._address.connect(self._prefix)

@@ -14,11 +14,11 @@ from typing import Final
 
 from taskflow.core.backoff import Backoff
 from taskflow.core.clock import utcnow
-from taskflow.core.exceptions import BackendError
+from taskflow.core.exceptions import BackendError, BackendFormatError
 from taskflow.core.models import TaskRecord
 from taskflow.core.running import CODEC_SLICE, call_on
 from taskflow.persistence.lease import Instance
-from taskflow.persistence.rows import RELEASED, to_row
+from taskflow.persistence.rows import RELEASED, TaskRow, to_row
 
 __all__ = ["SnapshotScheduler"]
 
@@ -32,6 +32,9 @@ MAX_CHANGED: Final = 100_000
 
 FIRST_PAUSE: Final = 1.0
 """Seconds until a flush that failed is tried again; the pauses grow up to the interval of flushes."""
+
+REFUSALS: Final = 10
+"""Rows that a backend refuses one by one until it counts as unusable itself."""
 
 PRUNE_INTERVAL: Final = 3600.0
 
@@ -113,12 +116,36 @@ class SnapshotScheduler:
     async def save(self, records: Iterable[TaskRecord], *, handed_over: bool = False) -> None:
         """Save some records now; with ``handed_over``, any instance may take them over.
 
+        One that cannot be stored is logged and left out, so that it does not keep the others from it.
+
         Raises:
             BackendError: that failed.
         """
         owner = RELEASED if handed_over else self._instance.token
-        rows = [to_row(record, owner) for record in records]
-        await self._instance.vitals.measure("save", self._instance.backend.save(rows))
+        rows = [row for record in records if (row := _row(record, owner)) is not None]
+        try:
+            await self._save(rows)
+        except BackendFormatError:
+            if not await self._save_each(rows):
+                raise
+
+    async def _save(self, rows: list[TaskRow]) -> None:
+        if rows:
+            await self._instance.vitals.measure("save", self._instance.backend.save(rows))
+
+    async def _save_each(self, rows: list[TaskRow]) -> bool:
+        """Save rows of which one at least was refused: whether it was they, and not the backend."""
+        refused: list[tuple[str, BackendFormatError]] = []
+        for row in rows:
+            try:
+                await self._save([row])
+            except BackendFormatError as error:
+                refused.append((row.task_id, error))
+                if len(refused) == min(REFUSALS, len(rows)):
+                    return False
+        for task_id, reason in refused:
+            logger.error("task %r cannot be stored, and is left out: %s", task_id, reason)
+        return True
 
     async def hand_over(self, records: Collection[TaskRecord]) -> None:
         """Save unfinished records so that any instance may take them over; no later flush saves them.
@@ -199,3 +226,12 @@ class SnapshotScheduler:
         while count := await self._instance.vitals.measure("prune", self._instance.backend.prune(before)):
             deleted += count
         return deleted
+
+
+def _row(record: TaskRecord, owner: str) -> TaskRow | None:
+    """The record as a row; ``None``, and a log record, if it cannot be one."""
+    try:
+        return to_row(record, owner)
+    except Exception:  # whatever somebody has put into it
+        logger.exception("task %r cannot be stored, and is left out", record.task_id)
+        return None

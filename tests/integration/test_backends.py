@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -63,6 +64,35 @@ def test_a_backend_serves_one_event_loop_after_the_other(store: Store):
 
     assert ["a"] == asyncio.run(run("a"))
     assert ["b", "a"] == asyncio.run(run("b"))
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_backend_serves_a_loop_after_one_that_ended_without_closing_it(store: Store):
+    backend = store()
+
+    async def run(task_id: str, *, close: bool = False) -> list[str]:
+        await backend.open()
+        # More than there are connections: they wait for each other.
+        await asyncio.gather(*(backend.save([history(f"{task_id}{n:02}")]) for n in range(20)))
+        found = await backend.find(TaskQuery(limit=1))
+        if close:
+            await backend.close()
+        return ids(found)
+
+    assert [["a19"], ["b19"], ["c19"]] == [
+        asyncio.run(run("a")),
+        asyncio.run(run("b")),
+        asyncio.run(run("c", close=True)),
+    ]
+    gc.collect()  # what is left of those loops warns here
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_backend_whose_loop_has_ended_can_be_closed(store: Store):
+    backend = store()
+    asyncio.run(backend.open())
+    asyncio.run(backend.close())
+    gc.collect()
 
 
 async def test_several_calls_are_answered_at_once(backend: SnapshotBackend):

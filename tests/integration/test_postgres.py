@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import sys
 import uuid
@@ -181,6 +183,85 @@ async def test_a_cancelled_call_leaves_the_backend_usable(server, schema, make) 
         with pytest.raises(asyncio.CancelledError):
             await call
     assert await backend.get("1") is None
+
+
+async def test_a_statement_is_cancelled_once_however_often_its_call_is(server, schema, make) -> None:
+    backend = make(max_connections=1)
+    await backend.open()
+    with psycopg.connect(server.dsn) as other:
+        other.execute(f"LOCK TABLE {schema}.tasks")
+        call = asyncio.create_task(backend.get("1"))
+        await asyncio.to_thread(eventually, lambda: tell(server, WAITING))
+        call.cancel()
+        await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        # Interrupted, psycopg would leave the statement to the server, which goes on with it.
+        await asyncio.to_thread(eventually, lambda: not tell(server, WAITING))
+
+
+async def test_a_close_waits_for_statements_that_were_cancelled(server, schema, make) -> None:
+    backend = make()
+    await backend.open()
+    with psycopg.connect(server.dsn) as other:
+        other.execute(f"LOCK TABLE {schema}.tasks")
+        call = asyncio.create_task(backend.get("1"))
+        await asyncio.to_thread(eventually, lambda: tell(server, WAITING))
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await backend.close()
+        assert [] == tell(server, WAITING)
+
+
+async def test_a_server_that_falls_silent_is_unavailable_until_it_answers(server, schema, make) -> None:
+    backend = make(timeout=0.5, max_connections=1)
+    await backend.commit([Change(row("1"))])
+    own = f"SELECT pid FROM pg_stat_activity WHERE application_name = 'taskflow' AND query LIKE '%{schema}%'"
+    ((pid,),) = tell(server, own)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(BackendUnavailableError, match=r"no answer within 0\.5 s"):
+            await backend.get("1")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await backend.close()
+    assert row("1") == await make().get("1")
+
+
+async def test_of_two_hosts_the_second_one_is_reached_although_the_first_one_is_silent(server, make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        ports = f"{silent.getsockname()[1]},{server.port}"
+        backend = make(make_conninfo(server.dsn, host="127.0.0.1,127.0.0.1", port=ports), timeout=6)
+        assert [APPLIED] == await backend.commit([Change(row("1"))])
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+async def test_a_stricter_isolation_than_ours_refuses_nobody(server, schema, make, isolation: str) -> None:
+    tell(
+        server,
+        f"CREATE DATABASE {schema}",
+        f"ALTER DATABASE {schema} SET default_transaction_isolation = '{isolation}'",
+    )
+    dsn = make_conninfo(server.dsn, dbname=schema)
+    first, second = make(dsn), make(dsn)
+    await asyncio.gather(first.open(), second.open(), *(make(dsn).open() for _ in range(4)))
+    ids = [f"{number:03}" for number in range(20)]
+    for round_ in range(20):
+        await first.commit([Change(row(f"{round_}-{task_id}")) for task_id in ids])
+        outcomes = await asyncio.gather(
+            *(
+                each.commit(
+                    [
+                        Change(row(f"{round_}-{task_id}", RUNNING, owner=name), ("me", PENDING))
+                        for task_id in ids
+                    ]
+                )
+                for name, each in (("first", first), ("second", second))
+            )
+        )
+        assert {frozenset({APPLIED}), frozenset({LOST})} == {frozenset(each) for each in outcomes}
 
 
 async def test_a_server_that_only_reads_is_unavailable_until_another_takes_over(server, schema, make) -> None:
