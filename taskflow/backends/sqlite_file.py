@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
 import time
 from collections import deque
@@ -60,6 +61,14 @@ UNAVAILABLE = {
 }
 """Errors that may be gone at a later try."""
 
+URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""What a URL begins with; `pathlib` leaves one slash of it. A drive of Windows is one letter."""
+
+NO_URL: Final = (
+    "must be the path of a file, and this is a URL: PostgresBackend and RedisBackend take one, "
+    "as snapshot_backend=PostgresBackend(...)"
+)
+
 UNUSABLE = {
     sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a backup, or move it away to begin anew",
     sqlite3.SQLITE_NOTADB: "this is not an SQLite database; give Taskflow a file of its own",
@@ -74,6 +83,8 @@ def check_path(path: str | os.PathLike[str]) -> Path:
         ConfigurationError: it cannot be one.
     """
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
+    if isinstance(text, str) and URL.match(text):
+        raise ConfigurationError("path", path, NO_URL)
     if not isinstance(text, str) or not text or "\0" in text or text.endswith(os.sep):
         raise ConfigurationError("path", path, "must be the path of a file")
     if text == ":memory:":

@@ -25,6 +25,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 __all__ = [
     "ArgumentsNotKeptError",
     "BackendError",
@@ -48,6 +51,18 @@ __all__ = [
 ]
 
 
+SECRETS: Final = frozenset({"auth", "dsn", "encrypt_args_key", "metrics_token", "secret_key", "url"})
+"""Options that are secrets, or hold one: their values are never shown."""
+
+REDACTED: Final = "<redacted>"
+
+CREDENTIALS: Final = (
+    (re.compile(r"(\b[A-Za-z][\w+.-]*:/{1,3})\S*@"), r"\1…@"),
+    (re.compile(r"(?i)(\b\w*(?:password|passwd|pwd|secret|token)\s*=\s*)('[^']*'|[^\s&'\"]+)"), r"\1…"),
+)
+"""Credentials in a text: before the ``@`` of a URL, of which `pathlib` leaves one slash; or behind a name."""
+
+
 class TaskflowError(Exception):
     """Root of every exception that Taskflow raises on purpose."""
 
@@ -57,15 +72,17 @@ class ConfigurationError(TaskflowError, ValueError):
 
     Attributes:
         parameter: name of the option.
-        value: what was given.
+        value: what was given; ``"<redacted>"`` if the option is a secret. Of a URL, the credentials are
+            left out.
         allowed: which values are allowed, in words.
     """
 
     def __init__(self, parameter: str, value: object, allowed: str) -> None:
         self.parameter = parameter
-        self.value = value
-        self.allowed = allowed
-        super().__init__(f"{parameter}={value!r}: {allowed}")
+        shown = _without_credentials(value) if isinstance(value, str) else value
+        self.value = REDACTED if parameter in SECRETS else shown
+        self.allowed = _without_credentials(allowed)
+        super().__init__(f"{parameter}={_without_credentials(repr(self.value))}: {self.allowed}")
 
 
 class DuplicateTaskNameError(ConfigurationError):
@@ -192,11 +209,13 @@ class CommitError(TaskflowError):
     Attributes:
         task_id: the task.
         reason: why, in words.
+        public: the text for a client: without the hosts and databases that ``reason`` may name.
     """
 
-    def __init__(self, task_id: str, reason: str) -> None:
+    def __init__(self, task_id: str, reason: str, public: str = "the backend cannot be used now") -> None:
         self.task_id = task_id
         self.reason = reason
+        self.public = f"task {task_id} was not stored and will not run: {public}"
         super().__init__(f"task {task_id} was not stored and will not run: {reason}")
 
 
@@ -280,3 +299,9 @@ class ArgumentsNotKeptError(TaskflowError):
             f"task {task_id}: its arguments were not kept; persist=True, encrypt_args_key "
             f"or requeue_pending=True keep them"
         )
+
+
+def _without_credentials(text: str) -> str:
+    for pattern, replacement in CREDENTIALS:
+        text = pattern.sub(replacement, text)
+    return text

@@ -34,6 +34,9 @@ GROUP: Final = 500
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between tries to write to a backend that failed, see `Backoff`."""
 
+UNAVAILABLE = "the backend cannot be used now"
+"""What a client is told of a failure: an error of the backend may name hosts and databases."""
+
 NOT_STARTED = "the TaskManager has not been started, so that nothing can be stored"
 
 
@@ -97,7 +100,8 @@ class DurableTask:
         """
         await self._is_ours()
         if self.refused is not None and self.holder is None:
-            raise CommitError(self.record.task_id, self.refused)
+            public = NOT_STARTED if self.refused == NOT_STARTED else UNAVAILABLE
+            raise CommitError(self.record.task_id, self.refused, public)
 
     async def _is_ours(self) -> bool:
         """Wait until the backend has answered all that it was told: whether the task is ours to run."""

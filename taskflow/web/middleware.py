@@ -113,7 +113,7 @@ class RequestTasks:
             for promise in self.promises:
                 await promise.committed()
         except CommitError as error:
-            return str(error)
+            return error.public
         return None
 
     def refuse(self) -> None:

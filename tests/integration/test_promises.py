@@ -73,7 +73,8 @@ async def test_an_enqueue_that_cannot_be_stored_is_answered_with_503_and_nothing
 
         assert 503 == answer.status_code
         assert "5" == answer.headers["retry-after"]
-        assert "memory: it is down" in answer.json()["detail"]
+        assert answer.json()["detail"].endswith("will not run: the backend cannot be used now")
+        assert ["memory: it is down"] == [r.error for r in records if r.durable or r.error]
         assert [("cancelled", "not_dispatched")] * 3 == [(r.status, r.reason) for r in records]
         assert [] == instance.ran
 

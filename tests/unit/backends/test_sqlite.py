@@ -51,6 +51,18 @@ def test_a_path_that_cannot_be_is_refused(path: Any, tmp_path: Path, monkeypatch
     assert ("path", path) == (caught.value.parameter, caught.value.value)
 
 
+@pytest.mark.parametrize("scheme", ["postgresql", "redis", "sqlite", "postgresql+asyncpg"])
+def test_a_url_is_told_from_a_path(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    url = f"{scheme}://app:s3cret@db/app"
+    for path in (url, f"{url}/", Path(url)):
+        with pytest.raises(
+            ConfigurationError, match=r"this is a URL: PostgresBackend and RedisBackend"
+        ) as caught:
+            SqliteBackend(path)
+        assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "5", True])
 def test_a_wait_that_cannot_be_is_refused(path: Path, seconds: Any):
     with pytest.raises(ConfigurationError, match="busy_timeout"):

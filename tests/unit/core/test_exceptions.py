@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 
@@ -118,3 +119,43 @@ def test_an_exception_says_what_happened_and_carries_the_data(
 ):
     assert message == str(error)
     assert attributes == {name: getattr(error, name) for name in attributes}
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("snapshot_backend", "postgresql://app:s3cret@db/app"),
+        ("snapshot_db", "redis://:s3cret@cache:6379/0"),
+        ("snapshot_db", Path("postgresql://app:s3cret@db/app")),
+        ("path", "postgresql://app:p/w@s3cret#@db/app"),
+        ("path", "redis://cache?password=s3cret"),
+        ("snapshot_backend", "host=db password=s3cret dbname=app"),
+        ("snapshot_backend", "host=db password = 's3cret and more' dbname=app"),
+        ("snapshot_backend", ["amqp://app:s3cret@broker"]),
+        ("metrics_token", b"s3cret"),
+        ("metrics_token", ["s3cret"]),
+        ("auth", {"ops": "s3cret"}),
+        ("dsn", 5.3),
+    ],
+    ids=repr,
+)
+def test_a_wrong_value_is_shown_without_its_secrets(parameter: str, value: object):
+    error = ConfigurationError(parameter, value, f"must be something else than {value}")
+    assert str(error).startswith(f"{parameter}=")
+    for secret in ("s3cret", "and more", "5.3"):
+        assert secret not in str(error).partition(": must")[0]
+    if parameter in {"path", "snapshot_db"}:
+        assert "s3cret" not in str(error)
+
+
+@pytest.mark.parametrize("value", ["postgresql://db/app", "ada@example.com", "/srv/a b/tasks.db", "a=b", 5])
+def test_a_wrong_value_without_secrets_is_shown_as_it_is(value: object):
+    error = ConfigurationError("snapshot_db", value, "must be the path of a file")
+    assert f"snapshot_db={value!r}: must be the path of a file" == str(error)
+    assert value == error.value
+
+
+def test_what_a_client_is_told_of_a_task_that_was_not_stored_names_no_host():
+    error = CommitError("1", "postgres: db.internal:5432/billing: refused")
+    assert "db.internal:5432/billing" in str(error)
+    assert "task 1 was not stored and will not run: the backend cannot be used now" == error.public

@@ -12,7 +12,7 @@ import pytest
 
 from taskflow import TaskManager
 from taskflow.backends import MemoryBackend
-from taskflow.core.models import TaskConfig
+from taskflow.core.options import TaskConfig
 from taskflow.execution.registry import TaskRegistry
 from taskflow.execution.stream import EventStream
 from taskflow.persistence import namesakes
