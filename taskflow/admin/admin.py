@@ -7,15 +7,15 @@ from fastapi import FastAPI
 from taskflow.admin.access.auth import Auth
 from taskflow.admin.access.guard import handle_refusals
 from taskflow.admin.access.login import make_login
-from taskflow.admin.api.activity import Activity
 from taskflow.admin.api.detail import Details
-from taskflow.admin.api.overview import Overview
 from taskflow.admin.api.routes import Api
+from taskflow.admin.api.traces import Traces
 from taskflow.admin.dashboard import Dashboard
 from taskflow.admin.feed.hub import Hub
 from taskflow.admin.mounting import Metrics, make_routers, requests_of
 from taskflow.admin.options import check_instance, check_path, check_trace_url, refuse_taken
-from taskflow.admin.traces import Traces
+from taskflow.admin.stats.activity import Activity
+from taskflow.admin.stats.overview import Overview
 from taskflow.core.checks import check_bool, check_text
 from taskflow.manager import TaskManager
 from taskflow.version import __version__

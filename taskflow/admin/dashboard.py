@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from taskflow.admin.access.guard import visit_of
 from taskflow.admin.addresses import DASHBOARD, base_path
-from taskflow.admin.pages.pages import Page, StaticFiles
+from taskflow.admin.pages.files import StaticFiles
+from taskflow.admin.pages.page import Page
 
 __all__ = ["Dashboard"]
 

@@ -411,7 +411,7 @@ def test_a_page_that_cannot_be_loaded_completely_says_so(browser: Browser) -> No
     app = admin_app(TaskManager())
 
     async def broken(scope: Any, receive: Any, send: Any) -> None:
-        if scope.get("path", "").endswith("static/listing.js"):
+        if scope.get("path", "").endswith("static/tasks/listing.js"):
             scope = {**scope, "path": "/nowhere"}
         await app(scope, receive, send)
 
@@ -423,7 +423,7 @@ def test_a_page_that_cannot_be_loaded_completely_says_so(browser: Browser) -> No
 
 
 def test_marks_of_an_axis_are_round(modules: Callable[[str, str], Any]) -> None:
-    assert modules("format", "[0, 0.002, 0.1, 0.5, 1.5, 2, 10, 90, 3600].map(m.mark)") == [
+    assert modules("core/format", "[0, 0.002, 0.1, 0.5, 1.5, 2, 10, 90, 3600].map(m.mark)") == [
         "0",
         "2 ms",
         "100 ms",
@@ -438,12 +438,12 @@ def test_marks_of_an_axis_are_round(modules: Callable[[str, str], Any]) -> None:
 
 def test_moments_are_read_to_the_microsecond(modules: Callable[[str, str], Any]) -> None:
     texts = ["1970-01-01T00:00:01+00:00", "1970-01-01T00:00:01.234567+00:00", "1970-01-01T00:00:01.234567Z"]
-    assert modules("format", f"{texts}.map(m.precise)") == [1000, 1234.567, 1234.567]
+    assert modules("core/format", f"{texts}.map(m.precise)") == [1000, 1234.567, 1234.567]
 
 
 def test_lengths_of_time_read_well(modules: Callable[[str, str], Any]) -> None:
     seconds = [0, 0.000_001, 0.0004, 0.0123, 0.25, 0.9999, 9.996, 59.96, 192, 3_600, 93_900, 10 * 86_400 + 1]
-    assert modules("format", f"{seconds}.map(m.duration)") == [
+    assert modules("core/format", f"{seconds}.map(m.duration)") == [
         "0 ms",
         "<0.01 ms",
         "0.40 ms",
@@ -460,14 +460,14 @@ def test_lengths_of_time_read_well(modules: Callable[[str, str], Any]) -> None:
 
 
 def test_shares_and_rates_never_claim_all_or_nothing(modules: Callable[[str, str], Any]) -> None:
-    assert modules("format", "[0, 0.0001, 0.5, 0.9999, 1].map(m.percent)") == [
+    assert modules("core/format", "[0, 0.0001, 0.5, 0.9999, 1].map(m.percent)") == [
         "0 %",
         "0.1 %",
         "50.0 %",
         "99.9 %",
         "100 %",
     ]
-    assert modules("format", "[0, 0.01, 0.5, 1.25, 40].map(m.rate)") == [
+    assert modules("core/format", "[0, 0.01, 0.5, 1.25, 40].map(m.rate)") == [
         "0/s",
         "0.6/min",
         "30/min",
@@ -479,7 +479,7 @@ def test_shares_and_rates_never_claim_all_or_nothing(modules: Callable[[str, str
 def test_messages_are_read_however_the_stream_is_cut_up(modules: Callable[[str, str], Any]) -> None:
     text = "retry: 1000\nid: a-1\n\n:\n\nid: a-2\nevent: task\ndata: {\ndata: }\r\n\r\nevent: log\ndata:x\n\n"
     letter_by_letter = f"((got) => ([...{text!r}].forEach(m.parser((x) => got.push(x))), got))([])"
-    assert modules("sse", letter_by_letter) == [
+    assert modules("server/sse", letter_by_letter) == [
         {"id": "a-1", "event": "message", "data": None},
         {"id": "a-2", "event": "task", "data": "{\n}"},
         {"id": None, "event": "log", "data": "x"},
@@ -522,7 +522,7 @@ def test_the_timeline_shows_each_wait_and_each_attempt(
     ]
     whole = {**record, **moments, "created_at": moment(0), "failed_attempts": attempts}
     in_words = "(p) => [p.kind, p.from / 1000, p.to / 1000, ...(p.live ? ['live'] : [])].join(' ')"
-    assert modules("timeline", f"m.phases({json.dumps(whole)}, 10000).map({in_words})") == expected
+    assert modules("detail/timeline", f"m.phases({json.dumps(whole)}, 10000).map({in_words})") == expected
 
 
 def moment(seconds: int) -> str:
@@ -535,7 +535,7 @@ def test_a_line_of_the_stream_that_is_quicker_than_the_record_has_its_place(
     lines = [f"2026-01-01T00:00:0{n}.000001Z INFO line {n}" for n in (1, 2)]
     quick = {"timestamp": "2026-01-01T00:00:03.000001+00:00", "level": "info", "message": "line 3"}
     texts = modules(
-        "logs",
+        "detail/logs",
         f"((logs) => {{ logs.append({json.dumps(quick)}); logs.show({json.dumps(lines)});"
         " return new Promise(requestAnimationFrame).then(() =>"
         " [...logs.element.querySelectorAll('.text')].map((text) => text.textContent)) })(new m.Logs())",

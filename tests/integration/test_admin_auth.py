@@ -53,7 +53,7 @@ async def logged_in(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 OUTSIDE_THE_SCHEMA = [
     ("GET", "/tasks/stream"),
     ("GET", "/tasks/dashboard"),
-    ("GET", "/tasks/static/login.css"),
+    ("GET", "/tasks/static/styles/login.css"),
     ("GET", "/tasks/static/nothing.js"),
     ("POST", "/tasks/auth/logout"),
 ]
@@ -95,7 +95,7 @@ async def test_every_route_that_is_mounted_has_been_asked_for() -> None:
 
 async def test_whoever_is_logged_in_gets_everywhere(app: FastAPI) -> None:
     async with logged_in(app) as http:
-        for path in ("", "/metrics", "/overview", "/dashboard", "/static/login.css"):
+        for path in ("", "/metrics", "/overview", "/dashboard", "/static/styles/login.css"):
             assert (await http.get(f"/tasks{path}")).status_code == 200, path
         assert (await http.get(f"/tasks/{UNKNOWN}")).status_code == 404
 
@@ -515,17 +515,19 @@ async def test_pages_allow_themselves_nothing_from_elsewhere(app: FastAPI) -> No
 
 async def test_files_are_kept_by_browsers_until_they_change(app: FastAPI) -> None:
     async with logged_in(app) as http:
-        first = await http.get("/tasks/static/login.css")
-        again = await http.get("/tasks/static/login.css", headers={"If-None-Match": first.headers["etag"]})
+        first = await http.get("/tasks/static/styles/login.css")
+        again = await http.get(
+            "/tasks/static/styles/login.css", headers={"If-None-Match": first.headers["etag"]}
+        )
         weak = await http.get(
-            "/tasks/static/login.css", headers={"If-None-Match": f'"x", W/{first.headers["etag"]}'}
+            "/tasks/static/styles/login.css", headers={"If-None-Match": f'"x", W/{first.headers["etag"]}'}
         )
     assert first.headers["content-type"] == "text/css; charset=utf-8"
     assert [(answer.status_code, answer.content) for answer in (again, weak)] == [(304, b"")] * 2
 
 
 @pytest.mark.parametrize(
-    "name", ["../pages.py", "..%2fpages.py", "/etc/passwd", "%2e%2e/auth.py", "", "none.css"]
+    "name", ["../page.py", "..%2fpage.py", "/etc/passwd", "%2e%2e/page.py", "", "none.css"]
 )
 async def test_only_the_files_that_are_meant_are_served(app: FastAPI, name: str) -> None:
     async with logged_in(app) as http:

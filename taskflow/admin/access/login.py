@@ -17,7 +17,7 @@ from taskflow.admin.access.guard import SessionGuard
 from taskflow.admin.access.sessions import Sessions
 from taskflow.admin.access.throttle import Throttle
 from taskflow.admin.addresses import DASHBOARD, base_path, safe_target
-from taskflow.admin.pages.pages import LoginPage
+from taskflow.admin.pages.page import LoginPage
 
 __all__ = ["Login", "make_login"]
 

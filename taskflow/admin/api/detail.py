@@ -5,8 +5,8 @@ from __future__ import annotations
 import reprlib
 from typing import Any
 
+from taskflow.admin.api.traces import Traces
 from taskflow.admin.options import TRACE_ID
-from taskflow.admin.traces import Traces
 from taskflow.core.exceptions import TaskflowError
 from taskflow.core.models import TaskRecord
 from taskflow.execution.retry import retry_id

@@ -13,7 +13,6 @@ from starlette.responses import Response
 from taskflow.admin.access.guard import visit_of
 from taskflow.admin.addresses import base_path
 from taskflow.admin.api.detail import Details
-from taskflow.admin.api.overview import Overview
 from taskflow.admin.api.problems import answered
 from taskflow.admin.api.schemas import (
     ActionResult,
@@ -27,8 +26,9 @@ from taskflow.admin.api.schemas import (
 from taskflow.admin.feed.client import Ticket
 from taskflow.admin.feed.hub import Hub
 from taskflow.admin.feed.sse import EventStreamResponse
-from taskflow.admin.health import health
 from taskflow.admin.replies import Reply, listing
+from taskflow.admin.stats.health import health
+from taskflow.admin.stats.overview import Overview
 from taskflow.core.exceptions import TaskFinishedError, TaskNotFoundError
 from taskflow.core.models import TaskRecord, TaskStatus
 from taskflow.core.query import MAX_PAGE, Cursor, TaskQuery

@@ -5,62 +5,25 @@ Constant work for each task that ends, and bounded memory: ten minutes of bucket
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from taskflow.admin.stats.latencies import QUANTILES, Latencies
 from taskflow.core.bounded import BoundedNames
 from taskflow.core.events import LifecycleEvent, LogEvent
 from taskflow.core.models import TERMINAL, TaskStatus
 
-__all__ = ["BUCKETS", "BUCKET_SECONDS", "QUANTILES", "Activity", "NamedActivity", "status_counts"]
+__all__ = ["BUCKETS", "BUCKET_SECONDS", "Activity", "NamedActivity", "status_counts"]
 
 BUCKET_SECONDS = 10
 BUCKETS = 60
 
-STEPS = 16
-"""Classes of latency per factor of two: a percentile is the middle of its class, 2.2 % off at most."""
-SHORTEST = 1e-5
-"""Seconds; whatever is shorter belongs to the first class."""
-
-QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-
 # Globals, because a member of an enum is slow to look up and slow to hash.
 PENDING, RUNNING, RETRYING = TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING
 FAILED = TaskStatus.FAILED
-
-
-class Latencies:
-    """Durations, counted in classes that each are a little longer than the one before.
-
-    Attributes:
-        counts: how many there are in each class, by `STEPS` times the base-2 logarithm of its seconds.
-    """
-
-    def __init__(self, parts: Iterable[Latencies] = ()) -> None:
-        self.counts: Counter[int] = Counter()
-        for part in parts:
-            self.counts.update(part.counts)
-
-    def add(self, seconds: float) -> None:
-        """Count one."""
-        self.counts[round(math.log2(max(seconds, SHORTEST)) * STEPS)] += 1
-
-    def quantile(self, share: float) -> float | None:
-        """The seconds that this share of the durations did not exceed; ``None`` without any."""
-        rank = math.ceil(share * self.counts.total())
-        for latency_class in sorted(self.counts):
-            rank -= self.counts[latency_class]
-            if rank <= 0:
-                return float(2.0 ** (latency_class / STEPS))
-        return None
-
-    def percentiles(self) -> dict[str, float | None]:
-        """``p50``, ``p95`` and ``p99``."""
-        return {name: self.quantile(share) for name, share in QUANTILES.items()}
 
 
 class Bucket:
@@ -131,7 +94,7 @@ class NamedActivity:
         return {"throughput": throughput, "failures": failures, "latency_p95": p95}
 
 
-LiveCounts = Mapping[NamedActivity, Mapping[TaskStatus, int]]
+UnfinishedCounts = Mapping[NamedActivity, Mapping[TaskStatus, int]]
 
 
 class Activity:
@@ -169,15 +132,15 @@ class Activity:
     def _bucket_number(self) -> int:
         return int(self._clock() // BUCKET_SECONDS)
 
-    def by_name(self, live: LiveCounts) -> list[dict[str, Any]]:
+    def by_name(self, unfinished: UnfinishedCounts) -> list[dict[str, Any]]:
         """The activity of each name, the busiest first: by what has finished and what is active.
 
         Args:
-            live: by name and state, how many tasks have not ended.
+            unfinished: by name and state, how many tasks have not ended.
         """
         with self._lock:
             number = self._bucket_number()
-            reports = [_report(named, live.get(named, {}), number) for named in self._names.values()]
+            reports = [_report(named, unfinished.get(named, {}), number) for named in self._names.values()]
         return sorted(reports, key=lambda report: (-_busy(report), report["func_name"]))
 
     def ended(self) -> dict[TaskStatus, int]:
@@ -201,11 +164,11 @@ def _busy(report: Mapping[str, Any]) -> int:
     return active + finished
 
 
-def _report(named: NamedActivity, live: Mapping[TaskStatus, int], number: int) -> dict[str, Any]:
+def _report(named: NamedActivity, unfinished: Mapping[TaskStatus, int], number: int) -> dict[str, Any]:
     return {
         "func_name": named.func_name,
         "registered": named.registered,
-        "counts": status_counts({**named.ended, **live}),
+        "counts": status_counts({**named.ended, **unfinished}),
         **named.series(number),
         **named.latencies(number).percentiles(),
     }

@@ -3,11 +3,11 @@
  * @module actions
  */
 
-import { ApiError, cancel, retry } from "./api.js";
-import { h } from "./dom.js";
-import { shortId } from "./format.js";
-import { confirm, notify } from "./notices.js";
-import { isFinished, isRetryable } from "./status.js";
+import { ApiError, cancel, retry } from "../server/api.js";
+import { h } from "../core/dom.js";
+import { shortId } from "../core/format.js";
+import { confirm, notify } from "../core/notices.js";
+import { isFinished, isRetryable } from "../core/status.js";
 
 /**
  * The buttons for what can be done with a record.

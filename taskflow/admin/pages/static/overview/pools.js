@@ -4,8 +4,8 @@
  */
 
 import { gauge } from "./charts.js";
-import { fill, h, setText } from "./dom.js";
-import { count } from "./format.js";
+import { fill, h, setText } from "../core/dom.js";
+import { count } from "../core/format.js";
 
 const NAMES = {
   async: ["Async tasks", "max_concurrent_tasks"],

@@ -3,10 +3,10 @@
  * @module timeline
  */
 
-import { now } from "./clock.js";
-import { fill, h } from "./dom.js";
-import { duration, errorText, mark, precise } from "./format.js";
-import { isFinished } from "./status.js";
+import { now } from "../core/clock.js";
+import { fill, h } from "../core/dom.js";
+import { duration, errorText, mark, precise } from "../core/format.js";
+import { isFinished } from "../core/status.js";
 
 const MARK = 60; // pixels between two marks of the axis, at least
 const SHORTEST = 0.0001; // seconds between them

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from taskflow.admin.api.activity import BUCKET_SECONDS, BUCKETS, QUANTILES, Activity, status_counts
-from taskflow.admin.api.live import Live, look
-from taskflow.admin.health import health
+from taskflow.admin.stats.activity import BUCKET_SECONDS, BUCKETS, Activity, status_counts
+from taskflow.admin.stats.health import health
+from taskflow.admin.stats.latencies import QUANTILES
+from taskflow.admin.stats.unfinished import Unfinished, count_unfinished
 from taskflow.core.clock import utcnow
 from taskflow.core.exceptions import BackendError
 from taskflow.core.models import TERMINAL, TaskStatus
@@ -36,18 +37,18 @@ class Overview:
 
     async def glance(self) -> dict[str, Any]:
         """What a page shows before the first message of the stream; never raises for the backend."""
-        live = await look(self._manager.store, self._activity)
-        counts = await self._counts(live)
+        unfinished = await count_unfinished(self._manager.store, self._activity)
+        counts = await self._counts(unfinished)
         error = self._manager.backend_error
         return {
             "now": utcnow().isoformat(),
             "counts": counts,
             "success_rate": _success_rate(counts),
             "pools": self._pools(),
-            "tasks": self._activity.by_name(live.counts),
+            "tasks": self._activity.by_name(unfinished.counts),
             "bucket_seconds": BUCKET_SECONDS,
             "buckets": BUCKETS,
-            "oldest": live.oldest(),
+            "oldest": unfinished.oldest(),
             "observers": self._observers(),
             "backend": None if error is None else {"error": error},
             "health": health(self._manager),
@@ -59,8 +60,8 @@ class Overview:
         Raises:
             BackendError: the backend cannot be asked.
         """
-        live = await look(self._manager.store, self._activity)
-        totals = await self._totals(self._own(live))
+        unfinished = await count_unfinished(self._manager.store, self._activity)
+        totals = await self._totals(self._own(unfinished))
         counts = _counts(totals)
         timed = sum(total.timed for total in totals.values())
         seconds = sum(total.seconds for total in totals.values())
@@ -70,12 +71,12 @@ class Overview:
             "success_rate": _success_rate(counts),
             "avg_duration_seconds": seconds / timed if timed else None,
             "percentiles": self._activity.percentiles(),
-            "per_task": [_task_metrics(report) for report in self._activity.by_name(live.counts)],
+            "per_task": [_task_metrics(report) for report in self._activity.by_name(unfinished.counts)],
         }
 
-    async def _counts(self, live: Live) -> dict[str, int]:
+    async def _counts(self, unfinished: Unfinished) -> dict[str, int]:
         """Those of the history; while the backend is away, those of this process since its start."""
-        own = self._own(live)
+        own = self._own(unfinished)
         try:
             totals = _counts(await self._totals(own))
         except BackendError:
@@ -83,9 +84,9 @@ class Overview:
         # What this process did since then: the backend is not counted anew for each look.
         return {s.value: max(0, totals[s.value] + own[s] - self._own_then[s]) for s in TaskStatus}
 
-    def _own(self, live: Live) -> Counter[TaskStatus]:
+    def _own(self, unfinished: Unfinished) -> Counter[TaskStatus]:
         """How many tasks of this process are in each state, or have ended in it since its start."""
-        return Counter({**self._activity.ended(), **live.totals()})
+        return Counter({**self._activity.ended(), **unfinished.totals()})
 
     async def _totals(self, own: Counter[TaskStatus]) -> Totals:
         totals = await self._manager.history.totals()

@@ -3,9 +3,9 @@
  * @module toolbar
  */
 
-import { fill, h } from "./dom.js";
+import { fill, h } from "../core/dom.js";
 import { NONE, PERIODS, isNone } from "./filters.js";
-import { icon } from "./icons.js";
+import { icon } from "../core/icons.js";
 
 const PAUSE = 250; // milliseconds without a key until the search begins
 

@@ -5,12 +5,12 @@
  */
 
 import { retryAll, retryableStates } from "./bulk.js";
-import { fill, h, publishHeight, setAttribute, setText } from "./dom.js";
+import { fill, h, publishHeight, setAttribute, setText } from "../core/dom.js";
 import { isNone } from "./filters.js";
-import { plural } from "./format.js";
-import { icon } from "./icons.js";
+import { plural } from "../core/format.js";
+import { icon } from "../core/icons.js";
 import { Listing } from "./listing.js";
-import { announce } from "./notices.js";
+import { announce } from "../core/notices.js";
 import { Table } from "./table.js";
 
 const LOOKED_AT = 100; // rows for the names of functions

@@ -3,10 +3,10 @@
  * @module facts
  */
 
-import { now, took, whenExactly } from "./clock.js";
-import { breakable, h } from "./dom.js";
-import { icon } from "./icons.js";
-import { announce } from "./notices.js";
+import { now, took, whenExactly } from "../core/clock.js";
+import { breakable, h } from "../core/dom.js";
+import { icon } from "../core/icons.js";
+import { announce } from "../core/notices.js";
 
 const REASONS = {
   shutdown: "The process stopped before its end.",

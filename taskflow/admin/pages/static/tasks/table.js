@@ -3,10 +3,10 @@
  * @module table
  */
 
-import { took, when } from "./clock.js";
-import { fill, h, setAttribute } from "./dom.js";
-import { errorText, shortId } from "./format.js";
-import { badge } from "./status.js";
+import { took, when } from "../core/clock.js";
+import { fill, h, setAttribute } from "../core/dom.js";
+import { errorText, shortId } from "../core/format.js";
+import { badge } from "../core/status.js";
 
 const AROUND = 10; // rows above and below what is in sight
 const NEAR = 30; // rows before the end at which the next page is asked for

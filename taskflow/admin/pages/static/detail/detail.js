@@ -4,15 +4,15 @@
  */
 
 import { actionButtons } from "./actions.js";
-import { task } from "./api.js";
-import { tick, when } from "./clock.js";
-import { breakable, fill, h, setAttribute } from "./dom.js";
+import { task } from "../server/api.js";
+import { tick, when } from "../core/clock.js";
+import { breakable, fill, h, setAttribute } from "../core/dom.js";
 import { callArguments, facts, problem, section, traceback } from "./facts.js";
-import { icon } from "./icons.js";
+import { icon } from "../core/icons.js";
 import { Logs } from "./logs.js";
-import { announce } from "./notices.js";
-import { badge, isFinished } from "./status.js";
-import { Stream } from "./stream.js";
+import { announce } from "../core/notices.js";
+import { badge, isFinished } from "../core/status.js";
+import { Stream } from "../server/stream.js";
 import { Timeline } from "./timeline.js";
 
 const TICK = 200; // milliseconds between two drawings of a timeline that grows

@@ -6,23 +6,24 @@ import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from taskflow.admin.api.activity import Activity, NamedActivity
+from taskflow.admin.stats.activity import Activity, NamedActivity
 from taskflow.core.models import TaskRecord, TaskStatus
 from taskflow.core.running import sliced
 from taskflow.execution.store import TaskStore
 
-__all__ = ["Live", "look"]
+__all__ = ["Unfinished", "count_unfinished"]
 
-LIVE = (TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING)
+UNFINISHED = (TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING)
 
 
 @dataclass(slots=True)
-class Live:
+class Unfinished:
     """The unfinished tasks of this process.
 
     Attributes:
         counts: how many, by name and state.
-        since: by state, when the task entered it that has been there for longest; monotonic clock.
+        since: for each state, when the task that has been in it for longest entered it; seconds of the
+            monotonic clock.
     """
 
     counts: dict[NamedActivity, Counter[TaskStatus]] = field(default_factory=lambda: defaultdict(Counter))
@@ -38,17 +39,17 @@ class Live:
         return sum(self.counts.values(), Counter())
 
     def oldest(self) -> dict[str, float | None]:
-        """Seconds that the task has been in each state which has been there for longest."""
+        """For each state, the seconds that one task has been in it for longest; ``None`` without a task."""
         now = time.monotonic()
-        return {s.value: max(0.0, now - self.since[s]) if s in self.since else None for s in LIVE}
+        return {s.value: max(0.0, now - self.since[s]) if s in self.since else None for s in UNFINISHED}
 
 
-async def look(store: TaskStore, activity: Activity) -> Live:
-    """Look through the records in memory."""
-    live = Live()
+async def count_unfinished(store: TaskStore, activity: Activity) -> Unfinished:
+    """Count the unfinished tasks among the records in memory."""
+    unfinished = Unfinished()
     async for records in sliced(store.list()):
         for record in records:
-            status = record.status  # once: the task may be in another thread
-            if status in LIVE:
-                live.add(status, record, activity.named(record.func_name, record.registered))
-    return live
+            status = record.status  # read once: another thread may change it
+            if status in UNFINISHED:
+                unfinished.add(status, record, activity.named(record.func_name, record.registered))
+    return unfinished

@@ -3,7 +3,7 @@
  * @module address
  */
 
-import { fromAddress, toAddress } from "./filters.js";
+import { fromAddress, toAddress } from "../tasks/filters.js";
 
 /** The filter, and the id of the open task or null. */
 export function read() {

@@ -6,7 +6,7 @@
  * @module filters
  */
 
-import { STATUSES } from "./status.js";
+import { STATUSES } from "../core/status.js";
 
 /** No filter at all. */
 export const NONE = Object.freeze({

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from taskflow import LifecycleEvent, LogEvent, TaskManager, TaskStatus
-from taskflow.admin.api.activity import BUCKET_SECONDS, BUCKETS, Activity, Latencies
-from taskflow.admin.api.live import look
+from taskflow.admin.stats.activity import BUCKET_SECONDS, BUCKETS, Activity
+from taskflow.admin.stats.latencies import Latencies
+from taskflow.admin.stats.unfinished import count_unfinished
 from taskflow.core.bounded import NAME_LIMIT
 from taskflow.core.clock import utcnow
 
@@ -138,10 +139,10 @@ async def test_unfinished_tasks_are_counted_by_name_and_the_oldest_is_known():
     store.transition("4", TaskStatus.CANCELLED)
     store.get("2").state_clock = time.monotonic() - 100.0
     activity = Activity()
-    live = await look(store, activity)
-    reports = {report["func_name"]: report["counts"] for report in activity.by_name(live.counts)}
+    unfinished = await count_unfinished(store, activity)
+    reports = {report["func_name"]: report["counts"] for report in activity.by_name(unfinished.counts)}
     assert (reports["a"]["pending"], reports["b"]["running"], reports["b"]["cancelled"]) == (2, 1, 0)
-    assert live.totals() == {TaskStatus.PENDING: 2, TaskStatus.RUNNING: 1}
-    oldest = live.oldest()
+    assert unfinished.totals() == {TaskStatus.PENDING: 2, TaskStatus.RUNNING: 1}
+    oldest = unfinished.oldest()
     assert oldest["pending"] == pytest.approx(100.0, abs=50.0)
     assert oldest["retrying"] is None

@@ -3,13 +3,13 @@
  * @module bulk
  */
 
-import { ApiError, page, retry } from "./api.js";
-import { now } from "./clock.js";
-import { fill, h, setText } from "./dom.js";
+import { ApiError, page, retry } from "../server/api.js";
+import { now } from "../core/clock.js";
+import { fill, h, setText } from "../core/dom.js";
 import { describe, toQuery } from "./filters.js";
-import { count, plural, shortId } from "./format.js";
-import { announce } from "./notices.js";
-import { isRetryable } from "./status.js";
+import { count, plural, shortId } from "../core/format.js";
+import { announce } from "../core/notices.js";
+import { isRetryable } from "../core/status.js";
 
 const AT_ONCE = 4; // requests under way
 const PAGE = 200; // records

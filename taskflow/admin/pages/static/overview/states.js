@@ -3,10 +3,10 @@
  * @module states
  */
 
-import { fill, h, setAttribute, setText } from "./dom.js";
-import { age, count, percent, rate } from "./format.js";
-import { icon } from "./icons.js";
-import { STATUSES } from "./status.js";
+import { fill, h, setAttribute, setText } from "../core/dom.js";
+import { age, count, percent, rate } from "../core/format.js";
+import { icon } from "../core/icons.js";
+import { STATUSES } from "../core/status.js";
 
 /** Buttons with the counts, in the given element. */
 export class States {

@@ -3,8 +3,8 @@
  * @module logs
  */
 
-import { fill, h } from "./dom.js";
-import { clockTime, exact, plural } from "./format.js";
+import { fill, h } from "../core/dom.js";
+import { clockTime, exact, plural } from "../core/format.js";
 
 /** What may be shown: a level and all above it. */
 const LEVELS = {

@@ -3,11 +3,11 @@
  * @module listing
  */
 
-import { page } from "./api.js";
-import { now } from "./clock.js";
+import { page } from "../server/api.js";
+import { now } from "../core/clock.js";
 import { matches, toQuery } from "./filters.js";
 import { compare, ofEvent, ofRecord } from "./rows.js";
-import { isFinished } from "./status.js";
+import { isFinished } from "../core/status.js";
 
 const PAGE = 100; // records
 const SURPLUS = 400; // rows that may come on top of what was read until the oldest ones are given up

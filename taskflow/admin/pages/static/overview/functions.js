@@ -4,9 +4,9 @@
  */
 
 import { bars, steps } from "./charts.js";
-import { fill, h, setAttribute, setText } from "./dom.js";
-import { count, duration, percent, rate } from "./format.js";
-import { icon } from "./icons.js";
+import { fill, h, setAttribute, setText } from "../core/dom.js";
+import { count, duration, percent, rate } from "../core/format.js";
+import { icon } from "../core/icons.js";
 
 const MINUTE = 6; // full buckets that the rate looks back
 const FEW = 6; // functions that are shown until all are asked for

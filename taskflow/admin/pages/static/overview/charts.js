@@ -3,8 +3,8 @@
  * @module charts
  */
 
-import { h, setAttribute, setText, svg } from "./dom.js";
-import { duration } from "./format.js";
+import { h, setAttribute, setText, svg } from "../core/dom.js";
+import { duration } from "../core/format.js";
 
 const HEIGHT = 100;
 

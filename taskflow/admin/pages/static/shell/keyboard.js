@@ -3,7 +3,7 @@
  * @module keyboard
  */
 
-import { h } from "./dom.js";
+import { h } from "../core/dom.js";
 
 const KEYS = [
   ["/", "Search"],

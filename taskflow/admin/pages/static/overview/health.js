@@ -3,9 +3,9 @@
  * @module health
  */
 
-import { fill, h } from "./dom.js";
-import { count } from "./format.js";
-import { icon } from "./icons.js";
+import { fill, h } from "../core/dom.js";
+import { count } from "../core/format.js";
+import { icon } from "../core/icons.js";
 
 /** What is wrong, and how the observers keep up, in the given elements. */
 export class Health {

@@ -3,9 +3,9 @@
  * @module connection
  */
 
-import { fill, h, setText } from "./dom.js";
-import { icon } from "./icons.js";
-import { announce } from "./notices.js";
+import { fill, h, setText } from "../core/dom.js";
+import { icon } from "../core/icons.js";
+import { announce } from "../core/notices.js";
 
 const TEXTS = { connecting: "Connecting", live: "Live", lost: "Disconnected" };
 

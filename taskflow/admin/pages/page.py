@@ -1,4 +1,4 @@
-"""The pages and their files: templates with ``{{ name }}`` in them, and what is in ``static/`` as it is.
+"""The pages, made from templates with ``{{ name }}`` in them.
 
 A template knows these names; every value is escaped, and truths are ``true`` and ``false``:
 
@@ -14,7 +14,7 @@ error    why a login was refused; empty at first (login page)
 username whom the refused login named (login page)
 at_…     ``autofocus`` on the field that is to be filled in first, ``username`` or ``password`` (login page)
 next     where to go after the login, relative to ``base`` (login page: a hidden field ``next``)
-style    the contents of ``static/login.css`` (login page, as ``<style>{{ style }}</style>``)
+style    the contents of ``static/styles/login.css`` (login page, as ``<style>{{ style }}</style>``)
 ======== =====================================================================================
 
 The login page stands alone: without a session nothing else is served, not even a style sheet. Its
@@ -27,14 +27,12 @@ import base64
 import hashlib
 import html
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
-from fastapi import HTTPException, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse
 
-__all__ = ["LoginPage", "Page", "StaticFiles"]
+__all__ = ["FOLDER", "HEADERS", "LoginPage", "Page"]
 
 FOLDER = Path(__file__).parent
 
@@ -49,53 +47,7 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 
-MEDIA_TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-
 PLACE = re.compile(r"\{\{ (\w+) \}\}")
-
-
-@dataclass(frozen=True)
-class StaticFile:
-    """A file as it is sent."""
-
-    body: bytes
-    media_type: str
-    etag: str
-
-
-class StaticFiles:
-    """The files of ``static/``, read once: a request only picks one of them by its name.
-
-    Args:
-        folder: where they are.
-    """
-
-    def __init__(self, folder: Path = FOLDER / "static") -> None:
-        self._files = dict(_static_files(folder))
-
-    def file(self, name: str, request: Request) -> Response:
-        """A file; browsers keep it, and ask each time whether it has changed."""
-        file = self._files.get(name)
-        if file is None:
-            raise HTTPException(404, f"no file {name!r}")
-        headers = HEADERS | {"Cache-Control": "private, no-cache", "ETag": file.etag}
-        headers["Content-Security-Policy"] = "default-src 'none'"
-        known = request.headers.get("if-none-match", "")
-        if file.etag in (tag.strip().removeprefix("W/") for tag in known.split(",")):
-            return Response(status_code=304, headers=headers)
-        return Response(file.body, headers=headers | {"Content-Type": file.media_type})
-
-
-def _static_files(folder: Path) -> Iterator[tuple[str, StaticFile]]:
-    for path in folder.rglob("*"):
-        if path.suffix in MEDIA_TYPES:
-            body = path.read_bytes()
-            etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-            yield path.relative_to(folder).as_posix(), StaticFile(body, MEDIA_TYPES[path.suffix], etag)
 
 
 class Page:
@@ -136,7 +88,7 @@ class LoginPage:
     """The page that stands alone."""
 
     def __init__(self) -> None:
-        self._style = Style((FOLDER / "static" / "login.css").read_text(encoding="utf-8"))
+        self._style = Style((FOLDER / "static" / "styles" / "login.css").read_text(encoding="utf-8"))
         digest = base64.b64encode(hashlib.sha256(self._style.encode()).digest()).decode()
         self._page = Page("login.html", script="'none'", style=f"'sha256-{digest}'")
 

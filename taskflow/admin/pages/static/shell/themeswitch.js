@@ -3,8 +3,8 @@
  * @module themeswitch
  */
 
-import { fill } from "./dom.js";
-import { icon } from "./icons.js";
+import { fill } from "../core/dom.js";
+import { icon } from "../core/icons.js";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 

@@ -4,22 +4,22 @@
  */
 
 import { addressOf, read, write } from "./address.js";
-import { hasLogin, overview } from "./api.js";
-import { hasBeen, start, synchronise } from "./clock.js";
+import { hasLogin, overview } from "../server/api.js";
+import { hasBeen, start, synchronise } from "../core/clock.js";
 import { Connection } from "./connection.js";
-import { Detail } from "./detail.js";
-import { publishHeight } from "./dom.js";
-import { NONE } from "./filters.js";
-import { Functions } from "./functions.js";
-import { Health } from "./health.js";
-import { icon } from "./icons.js";
+import { Detail } from "../detail/detail.js";
+import { publishHeight } from "../core/dom.js";
+import { NONE } from "../tasks/filters.js";
+import { Functions } from "../overview/functions.js";
+import { Health } from "../overview/health.js";
+import { icon } from "../core/icons.js";
 import { listen, showHelp } from "./keyboard.js";
-import { Pools } from "./pools.js";
-import { States } from "./states.js";
-import { Stream } from "./stream.js";
-import { Tasks } from "./tasks.js";
+import { Pools } from "../overview/pools.js";
+import { States } from "../overview/states.js";
+import { Stream } from "../server/stream.js";
+import { Tasks } from "../tasks/tasks.js";
 import { themeSwitch } from "./themeswitch.js";
-import { Toolbar } from "./toolbar.js";
+import { Toolbar } from "../tasks/toolbar.js";
 
 const place = (id) => document.getElementById(id);
 const title = document.title;
