@@ -9,9 +9,11 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+
 from taskflow.admin.feed.messages import Change
 from taskflow.admin.feed.ring import BehindError, Ring
-from taskflow.admin.feed.sse import HEARTBEAT, frame
+from taskflow.admin.feed.sse import frame
 
 __all__ = ["TICK", "Client", "Ticket"]
 
@@ -22,6 +24,7 @@ AFTER_RESET = 2.0
 """Seconds that a client is left alone after it was told to load everything again."""
 
 HEARTBEAT_INTERVAL = 15.0
+"""Seconds without a message until a comment is sent: proxies close a connection that looks idle."""
 
 RECONNECT = 2_000
 """Milliseconds after which a browser comes back."""
@@ -86,7 +89,7 @@ class Client:
 
     async def chunks(self, news: News | None = None) -> AsyncGenerator[bytes, None]:
         """What there is to send, until `closed`, or until the ticket lasts no longer."""
-        yield f"retry: {RECONNECT}\nid: {self._ring.position(self._next)}\n\n".encode("ascii")
+        yield format_sse_event(id=self._ring.position(self._next), retry=RECONNECT)
         shown: bytes | None = None
         sent_at = time.monotonic()
         while not self.closed.is_set() and self._lasts():
@@ -95,7 +98,7 @@ class Client:
                 shown = news.message
                 chunk += shown or b""
             if not chunk and time.monotonic() - sent_at >= HEARTBEAT_INTERVAL:
-                chunk = HEARTBEAT
+                chunk = KEEPALIVE_COMMENT
             if chunk:
                 yield chunk
                 sent_at = time.monotonic()

@@ -1,7 +1,4 @@
-"""Server-sent events: how messages are framed, and the response that carries them.
-
-Source of the format: https://html.spec.whatwg.org/multipage/server-sent-events.html
-"""
+"""Server-sent events: messages in that format, and the response that carries them."""
 
 from __future__ import annotations
 
@@ -10,17 +7,15 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from fastapi.sse import format_sse_event
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from taskflow.admin.replies import encode
 
-__all__ = ["HEARTBEAT", "EventStreamResponse", "frame"]
+__all__ = ["EventStreamResponse", "frame"]
 
 logger = logging.getLogger("taskflow")
-
-HEARTBEAT = b":\n\n"
-"""A comment: keeps proxies from closing what looks idle."""
 
 SEND_TIMEOUT = 20.0
 """Seconds after which a client that takes nothing more is given up.
@@ -37,9 +32,8 @@ HEADERS = {
 
 
 def frame(event: str, data: object, position: str | None = None) -> bytes:
-    """One message. ``position`` is what a browser sends as ``Last-Event-ID`` when it comes back."""
-    identity = "" if position is None else f"id: {position}\n"
-    return f"{identity}event: {event}\ndata: {encode(data)}\n\n".encode("ascii")
+    """One message. A browser that reconnects sends the last ``position`` back, as ``Last-Event-ID``."""
+    return format_sse_event(data_str=encode(data), event=event, id=position)
 
 
 class EventStreamResponse(Response):
