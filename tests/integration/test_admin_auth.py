@@ -339,6 +339,34 @@ async def test_guesses_are_slowed_down_until_the_right_person_comes_from_elsewhe
         assert (await log_in(ada)).status_code == 303
 
 
+async def test_a_stranger_who_guesses_at_every_account_shuts_out_nobody_else(app: FastAPI) -> None:
+    async with client(app, client=("192.0.2.1", 1)) as stranger, client(app, client=("192.0.2.2", 1)) as ada:
+        statuses = [(await log_in(stranger, f"user {n}", "x")).status_code for n in range(100)]
+        assert statuses == [401] * 20 + [429] * 80
+        assert (await log_in(ada)).status_code == 303
+
+
+async def test_strangers_everywhere_do_not_shut_out_a_browser_that_has_logged_in_before(app: FastAPI) -> None:
+    async with client(app, client=("192.0.2.1", 1)) as known, client(app, client=("192.0.2.1", 1)) as unknown:
+        assert (await log_in(known)).status_code == 303
+        await known.post("/tasks/auth/logout")
+        for n in range(25):
+            async with client(app, client=(f"198.51.100.{n}", 1)) as stranger:
+                for guess in range(20):
+                    assert (await log_in(stranger, f"user {guess}", "x")).status_code == 401
+        assert (await log_in(unknown)).status_code == 429
+        assert (await log_in(known)).status_code == 303
+
+
+async def test_a_browser_that_has_logged_in_before_may_guess_no_more_than_others(app: FastAPI) -> None:
+    async with logged_in(app) as http:
+        statuses = [(await log_in(http, password="wrong")).status_code for _ in range(7)]
+        assert statuses == [401] * 5 + [429] * 2
+        # For other accounts it is a stranger.
+        others = [(await log_in(http, f"user {n}", "wrong")).status_code for n in range(21)]
+        assert others == [401] * 20 + [429]
+
+
 async def test_a_correct_login_forgives_the_wrong_ones(app: FastAPI) -> None:
     async with client(app) as http:
         for _ in range(3):
@@ -377,10 +405,16 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_of_others(
     app = admin_app(TaskManager(), auth=ADA, secret_key=KEY, token_expiry=120)
     transport = httpx.ASGITransport(app, root_path=prefix)
     async with httpx.AsyncClient(transport=transport, base_url=f"{scheme}://app") as http:
-        cookie = (await log_in(http)).headers["set-cookie"]
-    attributes = {part.strip().lower() for part in cookie.split(";")[1:]}
-    expected = {"httponly", "max-age=120", f"path={prefix}/tasks", "samesite=lax"}
-    assert attributes == expected | ({"secure"} if secure else set())
+        cookies = (await log_in(http)).headers.get_list("set-cookie")
+    found = {}
+    for cookie in cookies:
+        first, *attributes = (part.strip() for part in cookie.split(";"))
+        found[first.partition("=")[0]] = {attribute.lower() for attribute in attributes}
+    always = {"httponly", "samesite=lax"} | ({"secure"} if secure else set())
+    assert found == {
+        "taskflow_session": always | {"max-age=120", f"path={prefix}/tasks"},
+        "taskflow_browser": always | {f"max-age={180 * 86_400}", f"path={prefix}/tasks/auth"},
+    }
 
 
 async def test_a_session_that_was_logged_out_is_over_also_for_who_has_copied_it(app: FastAPI) -> None:
@@ -388,7 +422,7 @@ async def test_a_session_that_was_logged_out_is_over_also_for_who_has_copied_it(
         copied = dict(http.cookies)
         answer = await http.post("/tasks/auth/logout")
         assert (answer.status_code, answer.headers["location"]) == (303, "login")
-        assert dict(http.cookies) == {}
+        assert "taskflow_session" not in http.cookies
         http.cookies.update(copied)
         assert (await http.get("/tasks")).status_code == 401
 

@@ -13,7 +13,7 @@ from taskflow.admin.access.sessions import Session, Sessions
 from taskflow.admin.addresses import DASHBOARD, base_path, is_same_origin, login_address
 from taskflow.admin.replies import Reply
 
-__all__ = ["COOKIE", "SessionGuard", "Visit", "handle_refusals", "same_origin", "visit_of"]
+__all__ = ["COOKIE", "SessionGuard", "Visit", "handle_refusals", "keep_cookie", "same_origin", "visit_of"]
 
 COOKIE = "taskflow_session"
 
@@ -80,20 +80,26 @@ class SessionGuard(SecurityBase):
 
     def log_in(self, request: Request, response: Response, username: str) -> None:
         """Send the cookie of a new session with the response."""
-        response.set_cookie(
-            COOKIE,
-            self.sessions.issue(username),
-            max_age=self.sessions.expiry,
-            path=base_path(request, self._path),
-            secure=request.url.scheme == "https",
-            httponly=True,
-            samesite="lax",
-        )
+        path = base_path(request, self._path)
+        keep_cookie(request, response, COOKIE, self.sessions.issue(username), path, self.sessions.expiry)
 
     def log_out(self, request: Request, response: Response) -> None:
         """End the session of the request, and have the browser forget it."""
         self.sessions.end(request.state.taskflow_visit.session)
         response.delete_cookie(COOKIE, path=base_path(request, self._path), httponly=True, samesite="lax")
+
+
+def keep_cookie(request: Request, response: Response, name: str, value: str, path: str, seconds: int) -> None:
+    """Have the browser keep a cookie for the addresses below ``path``, out of reach of scripts."""
+    response.set_cookie(
+        name,
+        value,
+        max_age=seconds,
+        path=path,
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="lax",
+    )
 
 
 def handle_refusals(app: FastAPI) -> None:

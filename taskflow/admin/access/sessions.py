@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from itsdangerous import BadSignature, URLSafeTimedSerializer
+from itsdangerous import BadSignature
 
+from taskflow.admin.access.signing import serializer
 from taskflow.core.checks import check_int
-from taskflow.core.exceptions import ConfigurationError
 
 __all__ = ["Session", "Sessions"]
-
-logger = logging.getLogger("taskflow")
 
 SKEW = 60
 """Seconds that the clock of another server, which signed the session, may be ahead of ours."""
 
-SALT = "taskflow.admin.session"
+PURPOSE = "taskflow.admin.session"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +38,23 @@ class Session:
 class Sessions:
     """Issues, reads and ends sessions.
 
-    Processes with the same ``secret_key`` and the same accounts accept each other's sessions. A logout
+    Processes with the same key and the same accounts accept each other's sessions. A logout
     is known to the process that served it: others accept a copy of the cookie until it expires. The
     browser that logged out has none.
 
     Args:
-        secret_key: signs the sessions; ``None`` makes a random one, with a warning.
+        key: signs the sessions.
         expiry: seconds that a session lasts.
         accounts: text that changes with the accounts, and ends all sessions when it does.
         clock: seconds since 1970.
 
     Raises:
-        ConfigurationError: the key is empty, or the expiry is not a whole number of at least 1.
+        ConfigurationError: the expiry is not a whole number of at least 1.
     """
 
     def __init__(
         self,
-        secret_key: str | bytes | None,
+        key: str | bytes,
         expiry: int,
         accounts: str = "",
         clock: Callable[[], float] = time.time,
@@ -67,12 +62,7 @@ class Sessions:
         self.expiry = check_int("token_expiry", expiry, minimum=1)
         self._clock = clock
         self._ended: dict[str, float] = {}
-        self._serializer = URLSafeTimedSerializer(
-            _secret(secret_key),
-            salt=f"{SALT}.{accounts}",
-            serializer=json,  # its own would refuse a name that is not UTF-8
-            signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
-        )
+        self._serializer = serializer(key, f"{PURPOSE}.{accounts}")
 
     @property
     def ended(self) -> int:
@@ -106,15 +96,3 @@ class Sessions:
         now = self._clock()
         self._ended = {session_id: ends for session_id, ends in self._ended.items() if ends > now}
         self._ended[session.session_id] = session.ends
-
-
-def _secret(secret_key: str | bytes | None) -> str | bytes:
-    if secret_key is None:
-        logger.warning(
-            "TaskAdmin has auth but no secret_key: sessions end with this process, and other worker "
-            "processes do not accept them"
-        )
-        return secrets.token_bytes(32)
-    if not isinstance(secret_key, str | bytes) or not secret_key:
-        raise ConfigurationError("secret_key", "<redacted>", "must be text or bytes that is not empty")
-    return secret_key
