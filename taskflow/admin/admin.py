@@ -8,6 +8,7 @@ from taskflow.admin.access.auth import Auth
 from taskflow.admin.access.guard import handle_refusals
 from taskflow.admin.access.login import make_login
 from taskflow.admin.api.detail import Details
+from taskflow.admin.api.probes import Probes
 from taskflow.admin.api.routes import Api
 from taskflow.admin.api.traces import Traces
 from taskflow.admin.dashboard import Dashboard
@@ -89,7 +90,7 @@ class TaskAdmin:
         hub = Hub(task_manager, overview.glance)
         details = Details(task_manager, traces, trace_url, display_func_args)
         api = Api(path, task_manager, overview, details, hub)
-        routers = make_routers(path, title, api, Dashboard(path, settings), login)
+        routers = make_routers(path, title, Probes(task_manager), api, Dashboard(path, settings), login)
         refuse_taken(app, "path", path, requests_of(routers))
 
         # From here on nothing is refused any more.

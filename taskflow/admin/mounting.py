@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 from taskflow.admin.access.guard import same_origin
 from taskflow.admin.access.login import Login
+from taskflow.admin.api.probes import Probes
 from taskflow.admin.api.routes import Api
 from taskflow.admin.api.schemas import error_answers
 from taskflow.admin.dashboard import Dashboard
@@ -22,22 +23,19 @@ __all__ = ["Metrics", "make_routers", "requests_of"]
 
 
 def make_routers(
-    path: str, title: str, api: Api, dashboard: Dashboard, login: Login | None
+    path: str, title: str, probes: Probes, api: Api, dashboard: Dashboard, login: Login | None
 ) -> list[APIRouter]:
-    """Everything under ``path``: one router behind the guard and, with a login, one before it."""
-    router = _router(path, title)
-    if login is None:
-        routers = [router]
-    else:
-        router.dependencies.append(Depends(login.guard))
-        router.responses |= error_answers(401)
-        door = _router(path, title)
-        login.add_open_routes(door)
-        login.add_routes(router)
-        routers = [door, router]
-    dashboard.add_routes(router)
-    api.add_routes(router)
-    return routers
+    """Everything under ``path``: a router that anybody may use, and one behind the login if there is one."""
+    public, guarded = _router(path, title), _router(path, title)
+    probes.add_routes(public)
+    if login is not None:
+        guarded.dependencies.append(Depends(login.guard))
+        guarded.responses |= error_answers(401)
+        login.add_open_routes(public)
+        login.add_routes(guarded)
+    dashboard.add_routes(guarded)
+    api.add_routes(guarded)
+    return [public, guarded]  # in this order: a path of the API takes any id
 
 
 def _router(path: str, title: str) -> APIRouter:

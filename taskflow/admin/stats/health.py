@@ -6,7 +6,12 @@ from typing import Any
 
 from taskflow.manager import TaskManager
 
-__all__ = ["health"]
+__all__ = ["health", "is_live"]
+
+
+def is_live(task_manager: TaskManager) -> bool:
+    """Whether the manager has started and has not stopped; a shutdown that goes on is still life."""
+    return task_manager.dispatcher.started
 
 
 def health(task_manager: TaskManager) -> dict[str, Any]:
