@@ -646,6 +646,46 @@ def test_everything_can_be_done_with_the_keyboard(browser: Browser) -> None:
         expect(page.get_by_role("dialog")).to_contain_text("Next task")
 
 
+def test_registered_functions_are_listed_before_they_have_run(browser: Browser) -> None:
+    manager = TaskManager()
+
+    @manager.task()
+    async def nightly_report() -> None: ...
+
+    with dashboard(browser, admin_app(manager)) as page:
+        function = page.locator("#functions").get_by_role("row", name="nightly_report")
+        expect(function).to_contain_text("unused")
+        expect(page.get_by_role("combobox", name="Function")).to_contain_text("nightly_report")
+        manager.enqueue(nightly_report)
+        expect(function).to_contain_text("0 %")
+        expect(function).not_to_contain_text("unused")
+
+
+def test_at_1440_pixels_every_column_of_the_functions_is_there_and_holds_its_text(browser: Browser) -> None:
+    busy = {
+        "func_name": "send_email",
+        "registered": True,
+        "counts": {"pending": 12, "running": 12, "retrying": 12, "failed": 1},
+        "throughput": [12_345] * 60,
+        "failures": [12_345] * 60,
+        "latency_p95": [754.0] * 60,
+        **dict.fromkeys(("p50", "p95", "p99"), 754.0),
+    }
+    draw = """async (overview) => {
+        const { Functions } = await import('/tasks/static/overview/functions.js');
+        const place = document.getElementById('functions');
+        new Functions(place, () => {}).show(overview);
+        const cells = [...place.querySelectorAll('th, td')].filter((cell) => cell.offsetWidth);
+        const texts = (chosen) => chosen.map((cell) => cell.textContent);
+        return [texts(cells), texts(cells.filter((cell) => cell.scrollWidth > cell.clientWidth))];
+    }"""
+    with dashboard(browser, admin_app(TaskManager()), viewport={"width": 1440, "height": 900}) as page:
+        expect(page.locator("#functions")).to_contain_text("No function is registered")
+        cells, cut = page.evaluate(draw, {"tasks": [busy], "bucket_seconds": 10})
+    titles = ["Function", "Active", "Finished", "Rate", "Failed", "Latency (p95)", "p50", "p95", "p99"]
+    assert (cells[: len(titles)], cells[-1], cut) == (titles, "12 min 34 s", [])
+
+
 def test_full_pools_and_observers_that_lose_events_are_told(browser: Browser) -> None:
     class Broken(TaskObserver):
         def on_lifecycle(self, event: LifecycleEvent) -> None:

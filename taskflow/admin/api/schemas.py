@@ -186,7 +186,9 @@ class OverviewAnswer(BaseModel):
     counts: StatusCounts
     success_rate: float | None
     pools: list[PoolLevel]
-    tasks: list[TaskActivity]
+    tasks: list[TaskActivity] = Field(
+        description="each function that is registered or ran; the busiest first"
+    )
     bucket_seconds: int
     buckets: int
     oldest: OldestTasks

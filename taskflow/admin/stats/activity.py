@@ -1,6 +1,7 @@
-"""What this process sees of its tasks, kept from the event stream: counts, throughput and latencies.
+"""What this process sees of its tasks, from the event stream: counts, throughput and latencies.
 
-Constant work for each task that ends, and bounded memory: ten minutes of buckets for a hundred names.
+Each task that ends costs the same little work. Memory is bounded: ten minutes of buckets for each registered
+function, and for 100 names of others.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from taskflow.admin.stats.latencies import QUANTILES, Latencies
@@ -122,25 +123,29 @@ class Activity:
             named.add(event, self._bucket_number())
 
     def named(self, func_name: str, registered: bool) -> NamedActivity:
-        """The tasks of a name; past `NAME_LIMIT` names, of all others together, as in the metrics."""
+        """The tasks of a name; past `NAME_LIMIT` unregistered names, of all others together."""
         found = self._names.get(func_name)
         if found is not None:
             return found
-        bounded = self._bounded.value(func_name)
-        return self._names.setdefault(bounded, NamedActivity(bounded, registered and bounded == func_name))
+        bounded = self._bounded.value(func_name, exempt=registered)
+        with self._lock:  # other threads iterate over the names
+            return self._names.setdefault(bounded, NamedActivity(bounded, registered))
 
     def _bucket_number(self) -> int:
         return int(self._clock() // BUCKET_SECONDS)
 
-    def by_name(self, unfinished: UnfinishedCounts) -> list[dict[str, Any]]:
+    def by_name(self, unfinished: UnfinishedCounts, registered: Iterable[str] = ()) -> list[dict[str, Any]]:
         """The activity of each name, the busiest first: by what has finished and what is active.
 
         Args:
             unfinished: by name and state, how many tasks have not ended.
+            registered: names of functions that are listed even if no task of theirs was seen.
         """
         with self._lock:
             number = self._bucket_number()
-            reports = [_report(named, unfinished.get(named, {}), number) for named in self._names.values()]
+            unused = [NamedActivity(name, registered=True) for name in registered if name not in self._names]
+            every = [*self._names.values(), *unused]
+            reports = [_report(named, unfinished.get(named, {}), number) for named in every]
         return sorted(reports, key=lambda report: (-_busy(report), report["func_name"]))
 
     def ended(self) -> dict[TaskStatus, int]:

@@ -45,7 +45,7 @@ class Overview:
             "counts": counts,
             "success_rate": _success_rate(counts),
             "pools": self._pools(),
-            "tasks": self._activity.by_name(unfinished.counts),
+            "tasks": self._by_name(unfinished),
             "bucket_seconds": BUCKET_SECONDS,
             "buckets": BUCKETS,
             "oldest": unfinished.oldest(),
@@ -71,8 +71,12 @@ class Overview:
             "success_rate": _success_rate(counts),
             "avg_duration_seconds": seconds / timed if timed else None,
             "percentiles": self._activity.percentiles(),
-            "per_task": [_task_metrics(report) for report in self._activity.by_name(unfinished.counts)],
+            "per_task": [_task_metrics(report) for report in self._by_name(unfinished)],
         }
+
+    def _by_name(self, unfinished: Unfinished) -> list[dict[str, Any]]:
+        registered = [entry.name for entry in self._manager.registry]
+        return self._activity.by_name(unfinished.counts, registered)
 
     async def _counts(self, unfinished: Unfinished) -> dict[str, int]:
         """Those of the history; while the backend is away, those of this process since its start."""

@@ -108,15 +108,34 @@ def test_percentiles_of_all_names_together(activity: Activity):
     assert activity.percentiles()["p99"] == pytest.approx(100.0, rel=0.03)
 
 
-def test_past_a_hundred_names_the_others_are_counted_together(activity: Activity):
+def test_past_a_hundred_unregistered_names_the_others_are_counted_together(activity: Activity):
     for n in range(NAME_LIMIT + 5):
-        activity(event(name=f"task-{n:03}", registered=True))
+        activity(event(name=f"task-{n:03}"))
     reports = activity.by_name({})
     assert len(reports) == NAME_LIMIT + 1
     assert [(r["func_name"], sum(r["throughput"]), r["registered"]) for r in reports[:2]] == [
         ("other", 5, False),
-        ("task-000", 1, True),
+        ("task-000", 1, False),
     ]
+
+
+def test_registered_functions_are_told_apart_however_many_there_are(activity: Activity):
+    for n in range(NAME_LIMIT + 5):
+        activity(event(name=f"unregistered-{n}"))
+        activity(event(name=f"registered-{n}", registered=True))
+    names = [report["func_name"] for report in activity.by_name({}) if report["registered"]]
+    assert len(names) == NAME_LIMIT + 5
+
+
+def test_registered_functions_that_have_not_run_are_listed_last(activity: Activity):
+    activity(event(name="work", registered=True))
+    reports = activity.by_name({}, ["idle", "work", "another"])
+    assert [(r["func_name"], sum(r["counts"].values()), r["p99"]) for r in reports] == [
+        ("work", 1, None),
+        ("another", 0, None),
+        ("idle", 0, None),
+    ]
+    assert (reports[1]["registered"], reports[1]["throughput"]) == (True, [0] * BUCKETS)
 
 
 def test_the_busiest_name_comes_first(activity: Activity):

@@ -10,6 +10,7 @@ import { icon } from "../core/icons.js";
 
 const MINUTE = 6; // full buckets that the rate looks back
 const FEW = 6; // functions that are shown until all are asked for
+const UNUSED = "no task of this function since this process started";
 
 const COLUMNS = [
   ["name", "Function"],
@@ -57,7 +58,7 @@ export class Functions {
     );
     this.#limit();
     if (this.#rows.size === 0)
-      fill(this.#element, h("p", { class: "message small" }, "No task has been added since this process started."));
+      fill(this.#element, h("p", { class: "message small" }, "No function is registered, and no task has been added."));
     else if (!this.#body.isConnected) this.#draw();
     this.#element.setAttribute("aria-busy", "false");
   }
@@ -163,14 +164,17 @@ function updateLatency(task, seconds, chart, texts) {
 }
 
 function drawActive(element, counts) {
-  const live = ["running", "pending", "retrying"].filter((state) => counts[state]);
-  const text = live.map((state) => `${count(counts[state])} ${state}`).join(", ");
+  const active = ["running", "pending", "retrying"].filter((state) => counts[state]);
+  const unused = total(Object.values(counts)) === 0;
+  const text = unused ? UNUSED : active.map((state) => `${count(counts[state])} ${state}`).join(", ");
   if (element.title === text && element.hasChildNodes()) return;
   element.title = text;
-  fill(element, live.length ? live.map((state) => liveCount(state, counts[state])) : "–");
+  element.classList.toggle("none", unused);
+  const nothing = unused ? "unused" : "–";
+  fill(element, active.length ? active.map((state) => activeCount(state, counts[state])) : nothing);
 }
 
-function liveCount(state, number) {
+function activeCount(state, number) {
   const unit = h("span", { class: "visually-hidden" }, ` ${state}`);
   return h("span", { class: "status", "data-status": state }, icon(state), count(number), unit);
 }
