@@ -646,6 +646,30 @@ def test_everything_can_be_done_with_the_keyboard(browser: Browser) -> None:
         expect(page.get_by_role("dialog")).to_contain_text("Next task")
 
 
+def test_attempts_are_counted_from_one_everywhere_on_the_page(browser: Browser) -> None:
+    manager, gates = TaskManager(), [threading.Event() for _ in range(2)]
+    gate = iter(gates)
+
+    @manager.task(retries=1)
+    async def charge_card() -> None:
+        await passed(next(gate))
+        raise ConnectionError("no answer from the bank")
+
+    remember(manager, finished(1, status=TaskStatus.PENDING, start_time=None, max_retries=1))
+    with dashboard(browser, admin_app(manager)) as page:
+        expect(row(page, "send_email").locator(".attempts")).to_have_text("–")
+        manager.enqueue(charge_card)
+        expect(row(page, "charge_card").locator(".attempts")).to_have_text("1 of 2")
+        gates[0].set()
+        expect(row(page, "charge_card").locator(".attempts")).to_have_text("2 of 2")
+        row(page, "charge_card").get_by_role("link").click()
+        expect(panel(page).locator(".timeline")).to_contain_text("Attempt 1 failed")
+        expect(panel(page).locator(".timeline")).to_contain_text("Attempt 2")
+        expect(panel(page)).not_to_contain_text("Attempt 0")
+        gates[1].set()
+        expect(panel(page).locator(".timeline")).to_contain_text("Attempt 2 failed")
+
+
 def test_registered_functions_are_listed_before_they_have_run(browser: Browser) -> None:
     manager = TaskManager()
 

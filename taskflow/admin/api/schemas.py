@@ -48,7 +48,7 @@ class Task(BaseModel):
     duration: float | None = Field(description="seconds from the first start to the end")
     retries_used: int
     max_retries: int
-    attempt: int = Field(description="the latest attempt, 0 for the first run")
+    attempt: int = Field(description="the latest attempt: 0 for the first run, which pages show as 1")
     error: str | None
     error_type: str | None = Field(description="qualified class name of the exception")
     stacktrace: str | None

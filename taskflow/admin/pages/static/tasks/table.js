@@ -185,10 +185,12 @@ function cells(row, address) {
   return COLUMNS.map(([column], index) => h("td", { class: column }, contents[index]));
 }
 
+// The attempts that have begun, the present one included.
 function attempts({ status, started, retries_used: retries, max_retries: most }) {
   const waits = status === "pending" || status === "retrying";
   const begun = started ? retries + (waits ? 0 : 1) : 0;
-  return most === 0 ? begun || "–" : `${begun} of ${most + 1}`;
+  if (begun === 0) return "–";
+  return most === 0 ? begun : `${begun} of ${most + 1}`;
 }
 
 function tags(of) {
