@@ -324,7 +324,7 @@ def test_a_running_task_is_cancelled_only_after_it_was_confirmed(browser: Browse
         assert record.status is TaskStatus.RUNNING
         panel(page).get_by_role("button", name="Cancel").click()
         page.get_by_role("dialog").get_by_role("button", name="Cancel it").click()
-        expect(panel(page)).to_contain_text("An operator called it off.")
+        expect(panel(page)).to_contain_text("An operator cancelled it.")
         expect(row(page, "cancelled")).to_have_count(1)
 
 

@@ -1,4 +1,4 @@
-"""Browsers in which somebody has logged in before.
+"""Known browsers: those in which somebody has logged in before.
 
 What strangers do must not keep such a browser from logging in again: its attempts are counted by
 themselves. The cookie lets nobody in, and it helps only with the account that it was made for. See

@@ -46,7 +46,7 @@ class Login:
 
     Args:
         guard: makes and ends sessions.
-        browsers: tells browsers in which somebody has logged in before.
+        browsers: tells known browsers from others.
         authenticator: who may log in.
         title: of the page.
         path: the admin's path.
@@ -72,12 +72,12 @@ class Login:
         self._path = path
 
     def add_open_routes(self, router: APIRouter) -> None:
-        """Add what needs no session."""
+        """Add the routes that need no session."""
         router.add_api_route("/auth/login", self.show, include_in_schema=False)
         router.add_api_route("/auth/login", self.log_in, methods=["POST"], include_in_schema=False)
 
     def add_routes(self, router: APIRouter) -> None:
-        """Add what needs one."""
+        """Add the routes that need a session."""
         router.add_api_route("/auth/logout", self.log_out, methods=["POST"], include_in_schema=False)
 
     async def show(self, request: Request, next: Annotated[str, Query()] = DASHBOARD) -> Response:  # noqa: A002  # its public name
@@ -85,7 +85,7 @@ class Login:
         return self._page.response(self._values(request, next))
 
     async def log_in(self, request: Request) -> Response:
-        """Check the form's ``username`` and ``password``; go on to ``next`` with a session."""
+        """Check ``username`` and ``password`` of the form; redirect to ``next`` with a session."""
         form = await _form(request)
         username = form.get("username", "")
         limits = self._limits(request, username)
@@ -112,12 +112,12 @@ class Login:
         return limits_of(username, request.client.host if request.client is not None else "", browser)
 
     def _remember(self, request: Request, response: Response, username: str) -> None:
-        """Let the browser be known at its next login. It sends this cookie to the login page alone."""
+        """Make this a known browser. Browsers send this cookie to addresses below ``auth/`` alone."""
         path = f"{base_path(request, self._path)}/auth"
         keep_cookie(request, response, BROWSER_COOKIE, self._browsers.issue(username), path, LIFETIME)
 
     async def log_out(self, request: Request) -> Response:
-        """End the session, and show the login page."""
+        """End the session; redirect to the login page."""
         answer = RedirectResponse("login", 303, NO_STORE)
         self.guard.log_out(request, answer)
         return answer
@@ -146,9 +146,7 @@ class Login:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form as browsers send them without files. Not `Request.form`: that needs a package
-    that this page alone would need.
-    """
+    """The fields of an URL-encoded form. `Request.form` would need a package for this page alone."""
     body = b""
     async for chunk in request.stream():
         body += chunk

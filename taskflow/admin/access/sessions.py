@@ -1,4 +1,4 @@
-"""Sessions: who is logged in, in a signed cookie, with nothing kept on the server but what has ended."""
+"""Sessions: who is logged in, in a signed cookie. The server keeps only the sessions that were ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taskflow.core.checks import check_int
 __all__ = ["Session", "Sessions"]
 
 SKEW = 60
-"""Seconds that the clock of another server, which signed the session, may be ahead of ours."""
+"""Seconds that the clock of the server that signed a session may be ahead of this one."""
 
 PURPOSE = "taskflow.admin.session"
 
@@ -38,9 +38,9 @@ class Session:
 class Sessions:
     """Issues, reads and ends sessions.
 
-    Processes with the same key and the same accounts accept each other's sessions. A logout
-    is known to the process that served it: others accept a copy of the cookie until it expires. The
-    browser that logged out has none.
+    Processes with the same key and the same accounts accept each other's sessions. Only the process that
+    served a logout knows of it: others accept a copy of the cookie until it expires. The browser that
+    logged out has none.
 
     Args:
         key: signs the sessions.
@@ -66,7 +66,7 @@ class Sessions:
 
     @property
     def ended(self) -> int:
-        """How many sessions are remembered because they were ended before their time."""
+        """How many sessions are remembered as ended by a logout."""
         return len(self._ended)
 
     def issue(self, username: str) -> str:
@@ -81,7 +81,7 @@ class Sessions:
             (username, session_id), issued = self._serializer.loads(token, return_timestamp=True)
         except BadSignature:
             return None
-        # Not itsdangerous's own max_age: it refuses what a clock a second ahead of ours has signed.
+        # Not itsdangerous's own max_age: it refuses a token of a server whose clock is a second ahead.
         if issued.timestamp() > self._clock() + SKEW:
             return None
         session = Session(username, session_id, issued.timestamp() + self.expiry)
@@ -92,7 +92,7 @@ class Sessions:
         return self._clock() < session.ends and session.session_id not in self._ended
 
     def end(self, session: Session) -> None:
-        """Accept the session no more."""
+        """End a session before its time."""
         now = self._clock()
         self._ended = {session_id: ends for session_id, ends in self._ended.items() if ends > now}
         self._ended[session.session_id] = session.ends

@@ -1,4 +1,4 @@
-"""Slows down whoever guesses passwords, without shutting out others."""
+"""Limits of login attempts: they slow down guessing, and do not shut out others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which trace shows what a task did."""
+"""The trace of each task."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["Traces"]
 
 
 class Traces:
-    """Remembers the trace that each of the latest tasks started in; reads the event stream.
+    """Reads the event stream, and remembers the trace ids of the latest tasks.
 
     Args:
-        limit: of how many tasks.
+        limit: number of tasks whose trace ids are kept.
     """
 
     def __init__(self, limit: int) -> None:
@@ -27,7 +27,7 @@ class Traces:
         self._lock = threading.Lock()
 
     def __call__(self, event: LifecycleEvent | LogEvent) -> None:
-        """Take note of an event: until a task runs, the trace is that of whoever enqueued it."""
+        """Note the trace of an event. Before the task runs, that is the trace of what enqueued it."""
         span = event.span
         if span is None or not span.sampled or isinstance(event, LogEvent):
             return
@@ -38,7 +38,7 @@ class Traces:
                 self._ids.popitem(last=False)
 
     def of(self, record: TaskRecord) -> str | None:
-        """The id of the task's trace, lowercase hex; ``None`` if it was not traced, or long ago."""
+        """The trace id of a task, lowercase hex; ``None`` if it was not traced, or is not remembered."""
         found = self._ids.get(record.task_id)
         if found is None and record.trace_context:
             context = TraceContextTextMapPropagator().extract(record.trace_context)

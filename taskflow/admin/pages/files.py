@@ -31,17 +31,21 @@ class StaticFile:
 
 
 class StaticFiles:
-    """The files of ``static/``, read once: a request only picks one of them by its name.
+    """The files of ``static/``. They are read once; a request can only choose one of them by its name.
 
     Args:
-        folder: where they are.
+        folder: the folder with the files.
     """
 
     def __init__(self, folder: Path = FOLDER / "static") -> None:
         self._files = dict(_static_files(folder))
 
     def file(self, name: str, request: Request) -> Response:
-        """A file; browsers keep it, and ask each time whether it has changed."""
+        """A file. Browsers keep it, and ask each time whether it has changed.
+
+        Raises:
+            HTTPException: 404, there is no file of this name.
+        """
         file = self._files.get(name)
         if file is None:
             raise HTTPException(404, f"no file {name!r}")

@@ -1,24 +1,24 @@
 """The pages, made from templates with ``{{ name }}`` in them.
 
-A template knows these names; every value is escaped, and truths are ``true`` and ``false``:
+A template may use these names. Values are escaped; booleans become ``true`` and ``false``:
 
 ======== =====================================================================================
-base     path of the admin as this server knows it, e.g. ``/tasks``; links had better be relative
+base     path of the admin as this server knows it, e.g. ``/tasks``; prefer relative links
 title    the title
 version  Taskflow's version
-user     name of who is logged in; empty without a login
+user     name of the user; empty without a login
 auth     whether there is a login
 args     whether arguments are shown
 trace    whether there are links to traces
 error    why a login was refused; empty at first (login page)
-username whom the refused login named (login page)
-at_…     ``autofocus`` on the field that is to be filled in first, ``username`` or ``password`` (login page)
+username user name of the refused login (login page)
+at_…     ``autofocus`` for the field to fill in first, ``username`` or ``password`` (login page)
 next     where to go after the login, relative to ``base`` (login page: a hidden field ``next``)
 style    the contents of ``static/styles/login.css`` (login page, as ``<style>{{ style }}</style>``)
 ======== =====================================================================================
 
-The login page stands alone: without a session nothing else is served, not even a style sheet. Its
-Content-Security-Policy allows its own style by its hash, and no script.
+The login page contains its style, because nothing else is served without a session. Its
+Content-Security-Policy allows that style by its hash, and no script.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Page:
     """A template and the headers that it is sent with.
 
     Args:
-        name: of the file in ``templates/``.
-        script, style: what the policy allows as such.
+        name: name of the file in ``templates/``.
+        script, style: the sources of scripts and styles that the policy allows.
     """
 
     def __init__(self, name: str, script: str = "'self'", style: str = "'self'") -> None:
@@ -68,13 +68,13 @@ class Page:
     def response(
         self, values: Mapping[str, object], status_code: int = 200, headers: Mapping[str, str] = {}
     ) -> HTMLResponse:
-        """The page with its values."""
+        """The page, filled in with values."""
         body = PLACE.sub(lambda place: _escaped(values[place[1]]), self._text)
         return HTMLResponse(body, status_code, self._headers | dict(headers))
 
 
 class Style(str):
-    """Text of a style sheet of our own: the one value that is not escaped."""
+    """The text of a style sheet of the admin: the only value that is not escaped."""
 
 
 def _escaped(value: object) -> str:
@@ -85,7 +85,7 @@ def _escaped(value: object) -> str:
 
 
 class LoginPage:
-    """The page that stands alone."""
+    """The login page, with its style in it."""
 
     def __init__(self) -> None:
         self._style = Style((FOLDER / "static" / "styles" / "login.css").read_text(encoding="utf-8"))
@@ -95,5 +95,5 @@ class LoginPage:
     def response(
         self, values: Mapping[str, object], status_code: int = 200, headers: Mapping[str, str] = {}
     ) -> HTMLResponse:
-        """The page with its values."""
+        """The page, filled in with values."""
         return self._page.response({**values, "style": self._style}, status_code, headers)

@@ -28,7 +28,7 @@ FAILED = TaskStatus.FAILED
 
 
 class Bucket:
-    """What ended within some seconds."""
+    """The tasks that ended within `BUCKET_SECONDS`."""
 
     __slots__ = ("_p95", "failed", "finished", "latencies", "number")
 
@@ -40,14 +40,14 @@ class Bucket:
         self._p95: tuple[int, float | None] = (0, None)
 
     def p95(self) -> float | None:
-        """The 95th percentile; worked out again only if something was added."""
+        """The 95th percentile in seconds; computed again only if a task was added."""
         if self._p95[0] != self.finished:
             self._p95 = (self.finished, self.latencies.quantile(QUANTILES["p95"]))
         return self._p95[1]
 
 
 class NamedActivity:
-    """The tasks of one name.
+    """The ended tasks of one name.
 
     Args:
         func_name: the name.
@@ -64,7 +64,7 @@ class NamedActivity:
         self._buckets: deque[Bucket] = deque()
 
     def add(self, event: LifecycleEvent, number: int) -> None:
-        """Count a task that has ended, in the bucket of that number."""
+        """Count a task that has ended in the bucket of this number."""
         self.ended[event.status] += 1
         if not self._buckets or self._buckets[-1].number != number:
             self._buckets.append(Bucket(number))
@@ -80,12 +80,12 @@ class NamedActivity:
             self._buckets.popleft()
 
     def latencies(self, number: int) -> Latencies:
-        """The durations of the last ten minutes, up to the bucket of that number."""
+        """The durations of the last ten minutes, up to the bucket of this number."""
         self._expire(number)
         return Latencies(bucket.latencies for bucket in self._buckets)
 
     def series(self, number: int) -> dict[str, Any]:
-        """The last ten minutes, up to the bucket of that number, which comes last."""
+        """A list of numbers for the last ten minutes each; the bucket of this number comes last."""
         self._expire(number)
         throughput, failures = [0] * BUCKETS, [0] * BUCKETS
         p95: list[float | None] = [None] * BUCKETS
@@ -99,7 +99,7 @@ UnfinishedCounts = Mapping[NamedActivity, Mapping[TaskStatus, int]]
 
 
 class Activity:
-    """Reads the event stream; from any thread.
+    """Reads the event stream, from any thread, and counts the tasks that end.
 
     Args:
         clock: seconds that never go back.
@@ -112,7 +112,7 @@ class Activity:
         self._names: dict[str, NamedActivity] = {}
 
     def __call__(self, event: LifecycleEvent | LogEvent) -> None:
-        """Take note of an event, if it ends a task."""
+        """Count the task of an event, if the event ends it."""
         if isinstance(event, LogEvent):
             return
         status = event.status

@@ -1,4 +1,4 @@
-"""Durations in bounded memory, and the percentiles of them."""
+"""Durations in bounded memory, and their percentiles."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Iterable
 __all__ = ["QUANTILES", "Latencies"]
 
 STEPS = 16
-"""Classes of latency per factor of two: a percentile is the middle of its class, 2.2 % off at most."""
+"""Classes between a duration and its double: a percentile is the middle of its class, 2.2 % off at most."""
 SHORTEST = 1e-5
-"""Seconds; whatever is shorter belongs to the first class."""
+"""Seconds; all that is shorter belongs to the first class."""
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 class Latencies:
-    """Durations, counted in classes that each are a little longer than the one before.
+    """Counts durations by classes on a logarithmic scale.
 
     Attributes:
-        counts: how many there are in each class, by `STEPS` times the base-2 logarithm of its seconds.
+        counts: durations in each class; a class is `STEPS` times the base-2 logarithm of the seconds.
     """
 
     def __init__(self, parts: Iterable[Latencies] = ()) -> None:
@@ -29,11 +29,11 @@ class Latencies:
             self.counts.update(part.counts)
 
     def add(self, seconds: float) -> None:
-        """Count one."""
+        """Count a duration."""
         self.counts[round(math.log2(max(seconds, SHORTEST)) * STEPS)] += 1
 
     def quantile(self, share: float) -> float | None:
-        """The seconds that this share of the durations did not exceed; ``None`` without any."""
+        """The seconds that a share (0 to 1) of the durations did not exceed; ``None`` without durations."""
         rank = math.ceil(share * self.counts.total())
         for latency_class in sorted(self.counts):
             rank -= self.counts[latency_class]

@@ -1,4 +1,4 @@
-"""The numbers that a page shows at a glance."""
+"""The numbers of the dashboard, and the totals of the history."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ Totals = Mapping[TaskStatus, StatusTotal]
 
 
 class Overview:
-    """Puts together what the manager, its history and its event stream tell.
+    """Collects the numbers of a manager, of its history and of its event stream.
 
     Args:
-        task_manager: whose numbers.
-        activity: what was seen of its event stream.
+        task_manager: the manager.
+        activity: the numbers from its event stream.
     """
 
     def __init__(self, task_manager: TaskManager, activity: Activity) -> None:
         self._manager = task_manager
         self._activity = activity
         self._counted: Totals = {}
-        self._own_then: Counter[TaskStatus] = Counter()
+        self._own_when_counted: Counter[TaskStatus] = Counter()
 
-    async def glance(self) -> dict[str, Any]:
-        """What a page shows before the first message of the stream; never raises for the backend."""
+    async def current(self) -> dict[str, Any]:
+        """The numbers as of now. If the backend does not answer, those of this process."""
         unfinished = await count_unfinished(self._manager.store, self._activity)
         counts = await self._counts(unfinished)
         error = self._manager.backend_error
@@ -58,7 +58,7 @@ class Overview:
         """Totals of the history.
 
         Raises:
-            BackendError: the backend cannot be asked.
+            BackendError: the backend does not answer.
         """
         unfinished = await count_unfinished(self._manager.store, self._activity)
         totals = await self._totals(self._own(unfinished))
@@ -79,23 +79,23 @@ class Overview:
         return self._activity.by_name(unfinished.counts, registered)
 
     async def _counts(self, unfinished: Unfinished) -> dict[str, int]:
-        """Those of the history; while the backend is away, those of this process since its start."""
+        """Tasks of the history in each state; without the backend, those of this process since its start."""
         own = self._own(unfinished)
         try:
             totals = _counts(await self._totals(own))
         except BackendError:
             return status_counts(own)
-        # What this process did since then: the backend is not counted anew for each look.
-        return {s.value: max(0, totals[s.value] + own[s] - self._own_then[s]) for s in TaskStatus}
+        # The backend is not counted each time: what this process did since the last count is added.
+        return {s.value: max(0, totals[s.value] + own[s] - self._own_when_counted[s]) for s in TaskStatus}
 
     def _own(self, unfinished: Unfinished) -> Counter[TaskStatus]:
-        """How many tasks of this process are in each state, or have ended in it since its start."""
+        """How many tasks of this process are in each state now, or have ended in it since its start."""
         return Counter({**self._activity.ended(), **unfinished.totals()})
 
     async def _totals(self, own: Counter[TaskStatus]) -> Totals:
         totals = await self._manager.history.totals()
         if totals is not self._counted:
-            self._counted, self._own_then = totals, own
+            self._counted, self._own_when_counted = totals, own
         return totals
 
     def _pools(self) -> list[dict[str, Any]]:

@@ -1,5 +1,5 @@
 /**
- * The server's time, and every text on the page that changes as it passes.
+ * The server's time, and the texts on the page that change with the time.
  *
  * @module clock
  */
@@ -10,42 +10,42 @@ import { isFinished } from "./status.js";
 
 let offset = 0;
 
-/** Learn what time it is on the server, from an answer that was made just now; RFC 3339. */
+/** Set the clock by the time (RFC 3339) in an answer that the server made just now. */
 export function synchronise(text) {
   offset = Date.parse(text) - Date.now();
 }
 
-/** Learn what time it is there at least: messages may have been on their way for a while. */
+/** Move the clock forward to a time (RFC 3339) of the server, never back: messages may arrive late. */
 export function hasBeen(text) {
   offset = Math.max(offset, Date.parse(text) - Date.now());
 }
 
-/** Milliseconds since 1970, on the server's clock: the one that wrote every time on this page. */
+/** Milliseconds since 1970, by the server's clock, which made all times on this page. */
 export const now = () => Date.now() + offset;
 
-/** A `<time>` that says how long ago it was, and exactly when on hover. */
+/** A `<time>` that says how long ago a time was; its tooltip has the exact time. */
 export function when(text) {
   if (!text) return "–";
   const moment = Date.parse(text);
   return h("time", { datetime: text, title: exact(moment), "data-moment": moment }, relative(moment, now()));
 }
 
-/** The same with the moment beside it, for where nobody can point. */
+/** The same with the exact time beside it: on a phone there are no tooltips. */
 export const whenExactly = (text) =>
   text ? [when(text), h("span", { class: "muted" }, local(Date.parse(text)))] : "–";
 
-/** A text that counts up, from a moment in milliseconds since 1970. */
+/** The time since a moment (milliseconds since 1970), which counts up. */
 export function elapsed(since) {
   return h("span", { "data-elapsed": since }, duration(Math.max(0, now() - since) / 1000));
 }
 
-/** How long a task took, from seconds; or has taken, if it has not ended, from its start in milliseconds. */
+/** The duration of a task: `seconds` if it has ended, else the time since its start (milliseconds). */
 export function took(status, started, seconds) {
-  const unknown = !started || started > now() + 60_000; // by the clock of an instance that is far ahead
+  const unknown = !started || started > now() + 60_000; // the clock of another instance may be far ahead
   return isFinished(status) || unknown ? duration(seconds) : elapsed(started);
 }
 
-/** Bring every such text up to date. */
+/** Update the texts that change with the time. */
 export function tick(root = document) {
   const current = now();
   for (const element of root.querySelectorAll("[data-moment]")) {
@@ -56,5 +56,5 @@ export function tick(root = document) {
   }
 }
 
-/** Do so every second. */
+/** Update them every second. */
 export const start = () => setInterval(tick, 1000, document);

@@ -12,13 +12,13 @@ export const count = (number) => (number < 1_000_000 ? whole : compact).format(n
 /** "1 task", "2 tasks". */
 export const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 
-/** A share from 0 to 1 as a percentage; only a whole one reads "100 %", only none at all "0 %". */
+/** A share from 0 to 1 as a percentage; "0 %" and "100 %" stand for exactly 0 and 1 only. */
 export function percent(share) {
   if (share === 0 || share === 1) return `${share * 100} %`;
   return `${Math.min(Math.max(share * 100, 0.1), 99.9).toFixed(1)} %`;
 }
 
-/** How often, from events per second: "12/s", "1.5/s", "40/min". */
+/** A rate, from events per second: "12/s", "1.5/s", "40/min". */
 export function rate(perSecond) {
   if (perSecond === 0) return "0/s";
   if (perSecond >= 10) return `${count(Math.round(perSecond))}/s`;
@@ -39,7 +39,7 @@ export function duration(seconds) {
 /** A round length of time on an axis, from seconds: "2 s", "1.5 s". */
 export const mark = (seconds) => (seconds ? duration(seconds).replace(/(\.\d*?)0+ /, "$1 ").replace(". ", " ") : "0");
 
-/** The largest unit of a length of time alone, from seconds, where little room is: "3 min". */
+/** A length of time in its largest unit alone, from seconds: "3 min". */
 export function age(seconds) {
   const [unit, size] = UNITS.find(([, each]) => seconds >= each) ?? UNITS.at(-1);
   return `${Math.max(0, Math.floor(seconds / size))} ${unit}`;
@@ -78,10 +78,10 @@ export function clockTime(moment) {
   return `${parts.join(":")}.${pad(date.getMilliseconds(), 3)}`;
 }
 
-/** An exception in a line: the last word of its type, and its text if it has one. */
+/** An exception in one line: the last part of its type's name, and its text if it has one. */
 export const errorText = (type, text) => [type?.split(".").at(-1), text].filter(Boolean).join(": ");
 
-/** The beginning of an id: enough to tell tasks of one page apart. */
+/** The first characters of an id, enough to tell tasks apart. */
 export const shortId = (id) => id.slice(0, 8);
 
 const UNITS = [

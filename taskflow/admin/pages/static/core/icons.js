@@ -1,11 +1,11 @@
 /**
- * Small pictures, drawn in the colour of the text around them.
+ * Icons, in the colour of the text around them.
  * @module icons
  */
 
 import { svg } from "./dom.js";
 
-/** Strokes on a square of 16. */
+/** Paths on a square of 16 × 16. */
 const PATHS = {
   all: "M2.5 4h11M2.5 8h11M2.5 12h11",
   pending: "M8 2.2a5.8 5.8 0 1 1 0 11.6A5.8 5.8 0 0 1 8 2.2M8 5v3.2l2.2 1.5",
@@ -28,7 +28,7 @@ const PATHS = {
   external: "M9.5 2.8h3.7v3.7M13 3L7.6 8.4M11.5 9v4.2H2.8V4.5H7",
 };
 
-/** The icon of this name; a screen reader hears only the text beside it. */
+/** The icon of this name; screen readers skip it and read the text beside it. */
 export function icon(name) {
   const turning = name === "running" ? " turning" : "";
   return svg(

@@ -1,5 +1,5 @@
 /**
- * What came of an action, for the eyes and for screen readers.
+ * Tells the result of an action, on the page and to screen readers.
  * @module notices
  */
 
@@ -8,14 +8,14 @@ import { icon } from "./icons.js";
 
 const SHOWN = 8_000; // milliseconds
 
-/** Let a screen reader say this. */
+/** Have screen readers read a text. */
 export function announce(text) {
   const announcer = document.getElementById("announcer");
-  // The same text twice would not be a change.
+  // Without the added space the same text twice would be no change, and would not be read.
   setText(announcer, announcer.textContent === text ? `${text}\u00a0` : text);
 }
 
-/** Show a note at the edge of the page for a while; `action` is `[title, function]`. */
+/** Show a notice at the edge of the page for some seconds; `action` is `[title, function]`. */
 export function notify(text, { failed = false, action = null } = {}) {
   announce(text);
   const remove = () => notice.remove();
@@ -53,7 +53,7 @@ export function notify(text, { failed = false, action = null } = {}) {
   if (!failed) setTimeout(remove, SHOWN);
 }
 
-/** Ask before something that cannot be undone; resolves to whether it was confirmed. */
+/** Ask before an action that cannot be undone; resolves to whether the reader confirmed it. */
 export function confirm(title, text, verb) {
   const { promise, resolve } = Promise.withResolvers();
   const dialog = h(

@@ -6,7 +6,7 @@
 import { h } from "./dom.js";
 import { icon } from "./icons.js";
 
-/** In the order of a task's life. */
+/** All states, in the order in which a task goes through them. */
 export const STATUSES = ["pending", "running", "retrying", "success", "failed", "interrupted", "cancelled"];
 
 const TERMINAL = new Set(["success", "failed", "interrupted", "cancelled"]);

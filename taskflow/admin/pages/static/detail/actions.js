@@ -1,5 +1,5 @@
 /**
- * Retrying and cancelling one task.
+ * The buttons that retry or cancel one task.
  * @module actions
  */
 
@@ -10,11 +10,11 @@ import { confirm, notify } from "../core/notices.js";
 import { isFinished, isRetryable } from "../core/status.js";
 
 /**
- * The buttons for what can be done with a record.
+ * The buttons for the actions that a record allows.
  *
  * @param {object} record of the API.
- * @param {function(string)} open shows the task with that id.
- * @param {function} changed is called when an action has changed something.
+ * @param {function(string)} open shows the task with an id.
+ * @param {function} changed is called after an action.
  */
 export function actionButtons(record, open, changed) {
   if (isRetryable(record.status) && !record.retried_by) {
@@ -44,7 +44,7 @@ async function cancelTask(record, changed) {
   changed();
 }
 
-// While the server is asked, a second click does nothing.
+// The button is disabled until the server has answered.
 function button(title, look, act) {
   const element = h("button", { type: "button", class: look, on: { click } }, title);
   async function click() {

@@ -1,5 +1,5 @@
 /**
- * The panel with everything that is known of one task.
+ * The panel with all that is known about one task.
  * @module detail
  */
 
@@ -15,7 +15,7 @@ import { badge, isFinished } from "../core/status.js";
 import { Stream } from "../server/stream.js";
 import { Timeline } from "./timeline.js";
 
-const TICK = 200; // milliseconds between two drawings of a timeline that grows
+const TICK = 200; // milliseconds between two updates of a timeline that grows
 
 /** The panel, in the given element: one task at a time. */
 export class Detail {
@@ -76,7 +76,7 @@ export class Detail {
     if (this.#taskId !== null) this.#read();
   }
 
-  // Its first `reset` reads the task again: what happens from then on comes from both, and is shown once.
+  // The first `reset` of the stream reads the task again, so that no change is missed between the two.
   #follow(taskId) {
     this.#stream = new Stream(`task_id=${encodeURIComponent(taskId)}`, {
       task: () => this.#read(),
@@ -112,13 +112,13 @@ export class Detail {
     this.#drawButtons(buttons, record);
     logs.show(record.logs);
     keepFocus(content, () => fill(content, this.#contents(record)));
-    timeline.update(record); // in its place, where it knows how wide it is
+    timeline.update(record); // after it is in the page: it needs its width
     setAttribute(this.#element, "aria-busy", "false");
     tick(this.#element);
     if (isFinished(record.status)) this.#stop();
   }
 
-  // The same buttons stay: a click must not fall between two of them.
+  // Buttons are replaced only if others are needed: a click must not be lost.
   #drawButtons(place, record) {
     const state = `${record.status} ${record.retried_by}`;
     if (place.dataset.state === state) return;
@@ -163,21 +163,23 @@ export class Detail {
       h(
         "div",
         { class: "message" },
-        h("p", {}, found ? error.message : "There is no such task. It may have been too old to be kept."),
+        h("p", {}, found ? error.message : NOT_FOUND),
         found && again,
       ),
     );
   }
 }
 
-// Since when the task has been in its state.
+const NOT_FOUND = "There is no task with this id. It may be older than the history that is kept.";
+
+// When the task entered its state.
 function since({ status, ...record }) {
   if (isFinished(status)) return record.end_time;
   if (status === "running") return record.attempt_started;
   return record.failed_attempts.at(-1)?.ended_at ?? record.created_at;
 }
 
-// On a phone the panel is all that there is: nothing behind it may get the focus.
+// On a phone the panel covers the page: what is behind it must not get the focus.
 const narrow = matchMedia("(max-width: 620px)");
 
 function cover(covered) {
@@ -218,7 +220,7 @@ function parts(leave) {
   return { title, status, buttons, head, content, body, timeline: new Timeline(), logs: new Logs() };
 }
 
-// `javascript:` and the like are no traces.
+// Only web addresses: a `javascript:` address would run in this page.
 function traceLink({ trace_url: address }) {
   if (!/^https?:\/\//i.test(address ?? "")) return null;
   return h(

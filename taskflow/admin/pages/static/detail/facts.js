@@ -1,5 +1,5 @@
 /**
- * The parts of the panel that are read off the record as they are.
+ * The parts of the panel that show fields of the record.
  * @module facts
  */
 
@@ -9,22 +9,22 @@ import { icon } from "../core/icons.js";
 import { announce } from "../core/notices.js";
 
 const REASONS = {
-  shutdown: "The process stopped before its end.",
-  not_dispatched: "The response failed before it could start.",
+  shutdown: "The process stopped before the task ended.",
+  not_dispatched: "The response failed before the task could start.",
   duplicate: "Another task held its idempotency key first.",
   requeued: "It was put back in the queue when the application started again.",
-  rescued: "It was taken over from a process that died.",
-  poison: "Its process died in the middle of it too often.",
-  user: "An operator called it off.",
+  rescued: "It was taken over after the lease of its process had expired.",
+  poison: "Its process was lost too often while the task ran.",
+  user: "An operator cancelled it.",
   lease_lost: "Another instance took it over while this one did not answer.",
 };
 
-/** A titled part of the panel; nothing if it has no contents. */
+/** A part of the panel with a title. */
 export function section(title, ...contents) {
   return h("section", { class: "part" }, h("h3", {}, title), contents);
 }
 
-/** Why the task is in the state it is in, if there is more to say than the state. */
+/** Why the task is in its state: its reason and its exception; null without both. */
 export function problem({ error, error_type: type, reason, status }) {
   const why = REASONS[reason] ?? reason;
   const raised = error || type; // many exceptions have no text
@@ -39,7 +39,7 @@ export function problem({ error, error_type: type, reason, status }) {
 
 const kind = (type, error) => (error ? [breakable(`${type}:`), " "] : breakable(type));
 
-/** What is known of the task, as names and values; `link` makes a link to another task. */
+/** Fields of the task as names and values; `link` makes a link to another task. */
 export function facts(record, link) {
   const known = [
     ["Id", copyable(record.task_id)],
@@ -66,7 +66,7 @@ export function facts(record, link) {
 const due = (moment) =>
   Date.parse(moment) < now() ? "as soon as there is a free place" : whenExactly(moment);
 
-/** The call's arguments, where the application shows them. */
+/** The arguments of the call, if the application shows them. */
 export function callArguments({ arguments: call, arguments_error: error }) {
   if (document.documentElement.dataset.args !== "true") return null;
   if (!call) return section("Arguments", h("p", { class: "muted" }, error ?? "They were not kept."));
@@ -99,7 +99,7 @@ function copyButton(text, title) {
   const copy = () =>
     copyText(text).then(
       () => announce("Copied"),
-      () => announce("The browser did not allow to copy"),
+      () => announce("The browser did not allow copying"),
     );
   return h(
     "button",
@@ -108,7 +108,7 @@ function copyButton(text, title) {
   );
 }
 
-// Browsers offer a clipboard to https and localhost only.
+// Browsers have `navigator.clipboard` only for https and localhost.
 async function copyText(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const field = h("textarea", { class: "visually-hidden" }, text);

@@ -6,7 +6,7 @@
 import { fill, h } from "../core/dom.js";
 import { clockTime, exact, plural } from "../core/format.js";
 
-/** What may be shown: a level and all above it. */
+/** The choices: a level, and the levels above it. */
 const LEVELS = {
   debug: "all levels",
   info: "info and above",
@@ -15,7 +15,7 @@ const LEVELS = {
 };
 const ORDER = Object.keys(LEVELS);
 
-/** Lines in an element: those of the record, and those that the stream brings after it was read. */
+/** The log lines in an element: those of the record, and those that come with the stream. */
 export class Logs {
   element = h("div", { class: "logs" });
   #lines = [];
@@ -29,13 +29,13 @@ export class Logs {
     fill(this.element, this.#levelChoice(), this.#list, this.#note);
   }
 
-  /** Show the lines of a record (`"<RFC 3339 time> <LEVEL> <message>"`), besides those that came meanwhile. */
+  /** Add the lines of a record (`"<RFC 3339 time> <LEVEL> <message>"`). */
   show(lines) {
     lines.map(parse).forEach((line) => this.#add(line));
     this.#drawSoon();
   }
 
-  /** Show a line that the stream brought. */
+  /** Add a line of the stream. */
   append({ timestamp, level, message }) {
     this.#add({ timestamp: timestamp.replace("+00:00", "Z"), level, message });
     this.#drawSoon();
@@ -47,7 +47,7 @@ export class Logs {
     if (this.#known.has(key)) return;
     this.#known.add(key);
     const before = this.#lines.findLastIndex((each) => time(each) <= time(line));
-    this.#lines.splice(before + 1, 0, line); // the stream may be quicker than the record
+    this.#lines.splice(before + 1, 0, line); // a line of the stream may come before older lines of the record
   }
 
   #drawSoon() {
@@ -85,9 +85,9 @@ export class Logs {
   }
 }
 
-const time = ({ timestamp }) => timestamp || "~"; // the remark that lines were cut comes last
+const time = ({ timestamp }) => timestamp || "~"; // the note that lines were dropped comes last
 
-// Taskflow's own remark that further lines were not kept has neither time nor level.
+// Taskflow's own note that lines were dropped has neither time nor level.
 function parse(text) {
   const [, timestamp, level, message] = text.match(/^(\d{4}-\S+Z) ([A-Z]+) (.*)$/s) ?? [
     null,

@@ -1,5 +1,5 @@
 /**
- * A task's life, drawn to scale: the wait for its start, each attempt, and the waits in between.
+ * The timeline of a task, to scale: the wait for its start, each attempt, and the waits between attempts.
  * @module timeline
  */
 
@@ -10,7 +10,7 @@ import { isFinished } from "../core/status.js";
 
 const MARK = 60; // pixels between two marks of the axis, at least
 const SHORTEST = 0.0001; // seconds between them
-const NOTICEABLE = 0.05; // seconds: a shorter wait is not worth a line
+const NOTICEABLE = 0.05; // seconds: shorter waits get no line
 
 /**
  * The phases of a record (of the API), oldest first:
@@ -37,7 +37,7 @@ export function phases(record, current) {
   return found.filter((phase) => phase !== null);
 }
 
-// `attempt_started` is that of the last failed attempt while the next one is waited for.
+// While the task waits for its next attempt, `attempt_started` is still that of the last failed one.
 function lastRun(record, failed) {
   if (!record.attempt_started || record.status === "pending") return null;
   const started = precise(record.attempt_started);
@@ -61,7 +61,8 @@ const run = (index, from, to, status, note) => ({
 
 function lastPhase(record, index, from, end, current) {
   const live = !isFinished(record.status);
-  return { ...run(index, from, end ?? current, record.status, null), live }; // what it raised is told above
+  // Without a note: the exception of the last attempt is shown above the timeline.
+  return { ...run(index, from, end ?? current, record.status, null), live };
 }
 
 function wait(attempt, next, record, end, current) {
@@ -79,7 +80,7 @@ function wait(attempt, next, record, end, current) {
   return late ? [delay, { kind: "slot", title: "Waiting to start", from: due, to: until, live }] : [delay];
 }
 
-/** The phases of a record, in an element that `update` draws again: with a record, or as time passes. */
+/** Draws the phases of a record. `update` draws them again, with a new record or as time passes. */
 export class Timeline {
   element = h("div", { class: "timeline" });
   #record = null;
@@ -155,7 +156,7 @@ function axis(span, room) {
 
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400];
 
-// The first that is long enough: decimal below a second, as on a clock above.
+// The first step that is long enough: decimal below a second, units of a clock above.
 function niceStep(seconds) {
   if (seconds > 1) return STEPS.find((step) => step >= seconds) ?? Math.ceil(seconds / 86_400) * 86_400;
   const magnitude = 10 ** Math.floor(Math.log10(seconds));

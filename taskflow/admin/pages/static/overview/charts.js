@@ -1,5 +1,5 @@
 /**
- * Small charts, drawn to scale: one bar or step for each span of time, the present at the right.
+ * Small charts: one bar or step for each span of time, the present at the right.
  * @module charts
  */
 
@@ -9,8 +9,8 @@ import { duration } from "../core/format.js";
 const HEIGHT = 100;
 
 /**
- * A chart of bars: `update({values, parts, …})` draws `values` with the share `parts` of each at the bottom
- * in the colour of failures.
+ * A chart of bars: `update({values, parts, …})` draws `values`; `parts` of each are drawn at the bottom in
+ * the colour of failures.
  */
 export function bars() {
   const whole = svg("path", { class: "bar" });
@@ -30,9 +30,9 @@ export function steps() {
 }
 
 /**
- * `update` takes `{values, parts, top, scale, seconds, label, describe}`: the numbers, the one that reaches the
- * top, what to write there, the seconds of each, the chart in words, and a function that puts the value at an
- * index into words.
+ * `update` takes `{values, parts, top, scale, seconds, label, describe}`: the numbers, the number at the top of
+ * the chart, the text for it, the seconds of each bar or step, a description of the chart, and a function that
+ * describes the value at an index.
  */
 function chart(paths, draw) {
   let shown = null;
@@ -89,7 +89,7 @@ function hideTooltip() {
   tooltip().hidden = true;
 }
 
-/** A bar that shows how much of something is used; nothing but a picture, the numbers stand beside it. */
+/** A bar that shows the used share of something. It is hidden from screen readers: the numbers are beside it. */
 export function gauge() {
   const used = h("span", { class: "gauge-used" });
   const element = h("span", { class: "gauge", "aria-hidden": "true" }, used);

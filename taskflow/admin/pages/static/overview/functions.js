@@ -1,5 +1,5 @@
 /**
- * What each function's tasks do: how many, how many of them fail, and how long they take.
+ * The table of functions: how many tasks of each ran, how many failed, and how long they took.
  * @module functions
  */
 
@@ -8,8 +8,9 @@ import { fill, h, setAttribute, setText } from "../core/dom.js";
 import { count, duration, percent, rate } from "../core/format.js";
 import { icon } from "../core/icons.js";
 
-const MINUTE = 6; // full buckets that the rate looks back
-const FEW = 6; // functions that are shown until all are asked for
+const MINUTE = 6; // full buckets that the rate is made of
+const FEW = 6; // functions that are shown before the reader asks for all
+const NONE = "No function is registered, and no task has been added.";
 const UNUSED = "no task of this function since this process started";
 
 const COLUMNS = [
@@ -49,7 +50,7 @@ export class Functions {
 
   /** Show the numbers of an overview. */
   show(overview) {
-    // They come busiest first, and stay where they are then: rows that change places cannot be read.
+    // The server sends the busiest first. Rows keep their places then: moving rows cannot be read.
     const fresh = overview.tasks.filter((task) => !this.#rows.has(task.func_name));
     fresh.forEach((task) => this.#add(task.func_name));
     const named = new Map(overview.tasks.map((task) => [task.func_name, task]));
@@ -57,8 +58,7 @@ export class Functions {
       (row, name) => named.has(name) && row.update(named.get(name), overview.bucket_seconds),
     );
     this.#limit();
-    if (this.#rows.size === 0)
-      fill(this.#element, h("p", { class: "message small" }, "No function is registered, and no task has been added."));
+    if (this.#rows.size === 0) fill(this.#element, h("p", { class: "message small" }, NONE));
     else if (!this.#body.isConnected) this.#draw();
     this.#element.setAttribute("aria-busy", "false");
   }

@@ -7,13 +7,13 @@ import { fill, h } from "../core/dom.js";
 import { count } from "../core/format.js";
 import { icon } from "../core/icons.js";
 
-/** What is wrong, and how the observers keep up, in the given elements. */
+/** What is wrong, and the state of the observers, in the given elements. */
 export class Health {
   #element;
   #banner;
   #shown = null;
 
-  /** `banner` tells of what keeps the manager from working wherever one looks. */
+  /** `banner` is the element at the top of the page for what keeps the manager from working. */
   constructor(element, banner) {
     this.#element = element;
     this.#banner = banner;

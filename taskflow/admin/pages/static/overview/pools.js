@@ -1,5 +1,5 @@
 /**
- * How full the pools are that bound how much runs at once.
+ * The pools: how many tasks run at once, and how many may.
  * @module pools
  */
 
@@ -46,7 +46,7 @@ function poolRow(name) {
       used,
       slots === null ? `${count(inUse)} running, no limit` : `${count(inUse)} of ${count(slots)}`,
     );
-    // Of a pool that is not full, they are on their way into it.
+    // Tasks that wait for a pool with free places start in a moment.
     setText(waiting, queue && inUse >= slots ? `${count(queue)} waiting` : "");
     bar.element.hidden = slots === null;
     bar.update(slots ? inUse / slots : 0);

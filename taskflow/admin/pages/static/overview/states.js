@@ -1,5 +1,5 @@
 /**
- * How many tasks are in each state; each number is also the filter for that state.
+ * The number of tasks in each state. Each number is a button that filters by that state.
  * @module states
  */
 
@@ -65,7 +65,7 @@ function note(status, { success_rate: share, oldest = {}, tasks, bucket_seconds:
   return waited === null || waited === undefined ? "" : `oldest ${age(waited)}`;
 }
 
-const RECENT = 3; // full buckets that "finishing" looks back
+const RECENT = 3; // full buckets that "finishing" is made of
 
 // The last bucket is not full yet.
 function recent(tasks, name) {

@@ -3,12 +3,12 @@
  * @module api
  */
 
-/** The admin's address: this page is `{BASE}/dashboard`, whatever a proxy has put before it. */
+/** The admin's path as the browser sees it, with any prefix of a proxy: this page is `{BASE}/dashboard`. */
 export const BASE = location.pathname.replace(/\/dashboard\/?$/, "");
 
-const PATIENCE = 30_000; // milliseconds
+const TIMEOUT = 30_000; // milliseconds
 
-/** What the server, or the way to it, refused. `status` is 0 if there was no answer. */
+/** A request that failed. `status` is that of the answer, 0 without an answer. */
 export class ApiError extends Error {
   constructor(status, message) {
     super(message);
@@ -29,7 +29,7 @@ export const task = async (id, signal) => (await request(`/${encodeURIComponent(
 export const retry = (id) => post(`/${encodeURIComponent(id)}/retry`);
 export const cancel = (id) => post(`/${encodeURIComponent(id)}/cancel`);
 
-/** To the login page, and back here afterwards. */
+/** Go to the login page, which leads back here. */
 export function logIn() {
   const next = `dashboard${location.search}`;
   location.assign(`${BASE}/auth/login?next=${encodeURIComponent(next)}`);
@@ -38,7 +38,7 @@ export function logIn() {
 /** Whether this page has a login. */
 export const hasLogin = document.documentElement.dataset.auth === "true";
 
-/** The error that an answer stands for. A session that has ended leads to the login page. */
+/** The error for an answer. If the session has ended, the login page opens. */
 export async function failure(response) {
   if (response.status === 401 && hasLogin) logIn();
   return new ApiError(response.status, await reason(response));
@@ -49,7 +49,7 @@ async function post(path) {
 }
 
 async function request(path, { signal, ...options } = {}) {
-  const deadline = AbortSignal.timeout(PATIENCE);
+  const deadline = AbortSignal.timeout(TIMEOUT);
   const response = await fetch(BASE + path, {
     ...options,
     cache: "no-store",

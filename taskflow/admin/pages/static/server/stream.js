@@ -1,8 +1,8 @@
 /**
- * The stream of changes.
+ * The live stream.
  *
- * Not an `EventSource`: that one neither notices a connection that died without a word, nor tells why
- * it was refused, nor waits longer each time.
+ * It does not use `EventSource`, which does not notice a connection that broke silently, does not tell why
+ * the server refused one, and does not wait longer after each failure.
  *
  * @module stream
  */
@@ -10,18 +10,18 @@
 import { BASE, failure } from "./api.js";
 import { parser } from "./sse.js";
 
-const SILENCE = 45_000; // milliseconds without even a heartbeat (one comes every 15 s): the connection is dead
-const HIDDEN = 60_000; // milliseconds out of sight until the connection is given back
+const SILENCE = 45_000; // milliseconds without data (a comment comes every 15 s) until it counts as broken
+const HIDDEN = 60_000; // milliseconds in the background until the connection is closed
 const FIRST_WAIT = 500; // milliseconds
 const LONGEST_WAIT = 15_000;
 
 /**
- * A stream that reconnects by itself and continues where it was.
+ * A stream that reconnects by itself and continues after the last message it got.
  *
  * @param {string} query e.g. `task_id=…`; empty for all changes.
  * @param {Object<string, function>} handlers by event name: each gets the message's data. `reset` must
- *   read everything: it comes with each start from nowhere, the first one too, as what happened before is
- *   not told. `state` is told `connecting`, `live` or `lost` (with the error).
+ *   read everything: it is called when messages were missed, and at the first start. `state` gets
+ *   `connecting`, `live` or `lost` (with the error).
  */
 export class Stream {
   #address;
@@ -37,39 +37,39 @@ export class Stream {
     this.#address = `${BASE}/stream${query ? `?${query}` : ""}`;
     this.#handlers = handlers;
     const { signal } = this.#ended;
-    document.addEventListener("visibilitychange", () => this.#look(), { signal });
-    addEventListener("online", () => this.hurry(), { signal });
+    document.addEventListener("visibilitychange", () => this.#visibilityChanged(), { signal });
+    addEventListener("online", () => this.reconnect(), { signal });
     this.#connect();
-    this.#look(); // the page may have been opened in the background
+    this.#visibilityChanged(); // the page may have been opened in the background
   }
 
-  /** End it for good. */
+  /** End the stream. */
   close() {
     this.#ended.abort();
     clearTimeout(this.#hiding);
-    this.#hangUp();
+    this.#disconnect();
   }
 
-  /** Try again now instead of after the wait. */
-  hurry() {
+  /** Reconnect now, if the stream waits to do so. */
+  reconnect() {
     if (this.#connection === null) this.#connect();
   }
 
-  #hangUp() {
+  #disconnect() {
     clearTimeout(this.#timer);
     this.#connection?.abort();
     this.#connection = null;
   }
 
-  // A browser has six connections to a server, for all of its tabs together.
-  #look() {
+  // A browser has six connections to a server for all tabs together: one in the background gives its own up.
+  #visibilityChanged() {
     clearTimeout(this.#hiding);
-    if (document.hidden) this.#hiding = setTimeout(() => this.#hangUp(), HIDDEN);
-    else this.hurry();
+    if (document.hidden) this.#hiding = setTimeout(() => this.#disconnect(), HIDDEN);
+    else this.reconnect();
   }
 
   #connect() {
-    this.#hangUp();
+    this.#disconnect();
     const connection = (this.#connection = new AbortController());
     this.#handlers.state?.("connecting");
     this.#read(connection).catch((error) => {
@@ -90,7 +90,7 @@ export class Stream {
     const parse = parser((message) => this.#receive(message));
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     const resumes = this.#position !== null;
-    // From its first words on the server keeps what happens for us; its headers come before that.
+    // The server keeps messages for this client from the first data on, not from the headers on.
     for (
       let part = await reader.read(), first = true;
       !part.done;
@@ -115,11 +115,11 @@ export class Stream {
   }
 
   #lost(error) {
-    this.#hangUp();
+    this.#disconnect();
     this.#handlers.state?.("lost", error);
     const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.#failures);
     this.#failures += 1;
-    // Spread out, so that a server that comes back is not met by everybody at once.
+    // A random part of the wait, so that not all clients reconnect to a restarted server at once.
     this.#timer = setTimeout(() => this.#connect(), wait * (0.5 + Math.random() / 2));
   }
 }

@@ -1,5 +1,5 @@
 /**
- * What the page's address says: which tasks are listed, and which one is open.
+ * The state of the page in its address: the filter, and the open task.
  * @module address
  */
 
@@ -18,7 +18,7 @@ export function addressOf(filter, taskId) {
   return `?${parameters}`;
 }
 
-/** Write it; `replace` instead of adding to the history what the back button leads to. */
+/** Write them to the address; with `replace` the back button does not lead to the address before. */
 export function write(filter, taskId, replace = false) {
   history[replace ? "replaceState" : "pushState"](null, "", addressOf(filter, taskId));
 }

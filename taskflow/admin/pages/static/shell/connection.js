@@ -1,5 +1,5 @@
 /**
- * Whether the page still hears from the server, and what to say if it does not.
+ * Shows whether the live stream is connected.
  * @module connection
  */
 
@@ -16,14 +16,14 @@ export class Connection {
   #banner = document.getElementById("banner");
   #lost = false;
 
-  /** `retry` tries to connect at once. */
+  /** `retry` connects at once. */
   constructor(retry) {
     this.retry = retry;
   }
 
   /** Show a state of the stream; `error` is why it was lost. */
   show(state, error) {
-    if (state === "connecting" && this.#lost) return; // still lost until it is live
+    if (state === "connecting" && this.#lost) return; // it counts as lost until it is live again
     this.#light.dataset.state = state;
     setText(this.#text, TEXTS[state]);
     if (state === "lost") this.#lose(error);

@@ -1,5 +1,5 @@
 /**
- * The dashboard: puts the parts together.
+ * The dashboard's page: creates the parts, and connects them.
  * @module dashboard
  */
 
@@ -24,7 +24,7 @@ import { Toolbar } from "../tasks/toolbar.js";
 const place = (id) => document.getElementById(id);
 const title = document.title;
 
-const PATIENCE = 1_000; // milliseconds to wait for the stream before anything is read; it may never come
+const FIRST_WAIT = 1_000; // milliseconds to wait for the stream; without it, everything is read then
 
 let { filter } = read();
 
@@ -42,7 +42,7 @@ const tasks = new Tasks(filter, {
   seen: (names) => toolbar.names(names),
 });
 const detail = new Detail(place("detail"), { show: open, leave, addressOf: (id) => addressOf(filter, id) });
-const connection = new Connection(() => stream.hurry());
+const connection = new Connection(() => stream.reconnect());
 const stream = new Stream("", {
   task: (event) => {
     hasBeen(event.timestamp);
@@ -58,7 +58,7 @@ const stream = new Stream("", {
     if (state === "live") tasks.recover();
   },
 });
-const impatience = setTimeout(readAll, PATIENCE);
+const firstWait = setTimeout(readAll, FIRST_WAIT);
 
 function showOverview(numbers) {
   [states, functions, pools, health].forEach((part) => part.show(numbers));
@@ -66,9 +66,9 @@ function showOverview(numbers) {
   toolbar.names(numbers.tasks.map((task) => task.func_name));
 }
 
-// If the overview cannot be had, the stream is lost too and says so.
+// If the overview cannot be read, the stream is lost as well, and the page says so.
 function readAll() {
-  clearTimeout(impatience);
+  clearTimeout(firstWait);
   tasks.reload();
   detail.refresh();
   overview().then(showFresh, () => {});
@@ -113,7 +113,7 @@ function showTask(taskId) {
   const before = detail.taskId;
   if (taskId === null) {
     detail.close();
-    if (before !== null) tasks.table.focus(before); // first: whoever reads with the keyboard goes on there
+    if (before !== null) tasks.table.focus(before); // so that the keyboard continues there
   } else {
     detail.open(taskId);
   }

@@ -1,7 +1,7 @@
-// Says so where the page cannot be loaded, or not be understood by an old browser; hence not a module.
+// Tells the reader if a file cannot be loaded, or the browser is too old. Not a module: old browsers run it.
 "use strict";
 {
-  const page = document.documentElement; // dashboard.js marks it at its end
+  const page = document.documentElement; // dashboard.js sets its `data-started` at the end
   const tell = () => {
     document.getElementById("connection").dataset.state = "lost";
     document.getElementById("connection-text").textContent = "Not loaded";
@@ -16,5 +16,5 @@
     if (document.readyState === "loading") addEventListener("DOMContentLoaded", tell, { once: true });
     else tell();
   };
-  addEventListener("error", notice, true); // files that are missing tell nobody above them
+  addEventListener("error", notice, true); // the error of a missing file does not bubble: capture it
 }

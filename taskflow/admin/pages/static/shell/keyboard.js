@@ -1,5 +1,5 @@
 /**
- * What the keys do.
+ * The keyboard shortcuts.
  * @module keyboard
  */
 
@@ -16,19 +16,19 @@ const KEYS = [
   ["?", "This help"],
 ];
 
-/** Call the action of a key when it is pressed; `actions` are named as `KeyboardEvent.key` names keys. */
+/** Call the action of each key that is pressed; `actions` maps values of `KeyboardEvent.key` to functions. */
 export function listen(actions) {
   addEventListener("keydown", (event) => {
     const action = actions[event.key];
     if (!action || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (document.querySelector("dialog[open]") || (isTyping(event.target) && event.key !== "Escape")) return;
-    if (event.key.startsWith("Arrow") && !event.target.closest("tr[data-id]")) return; // else they scroll
+    if (event.key.startsWith("Arrow") && !event.target.closest("tr[data-id]")) return; // elsewhere arrows scroll
     event.preventDefault();
     action(event);
   });
 }
 
-/** Show what the keys do. */
+/** Show the list of shortcuts. */
 export function showHelp() {
   const rows = KEYS.map(([key, meaning]) =>
     h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, meaning)),

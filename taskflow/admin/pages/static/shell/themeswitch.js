@@ -1,5 +1,5 @@
 /**
- * The button that changes between light and dark; theme.js applies what was chosen to the next page.
+ * The button that switches between light and dark. theme.js applies the choice when a page loads.
  * @module themeswitch
  */
 
@@ -8,7 +8,7 @@ import { icon } from "../core/icons.js";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-/** Make a button of it. */
+/** Make an element this button. */
 export function themeSwitch(button) {
   const draw = () => {
     const target = other();
@@ -34,6 +34,6 @@ function choose(theme) {
   try {
     localStorage.setItem("taskflow-theme", theme);
   } catch {
-    // A browser that keeps nothing: it holds for this page.
+    // The browser stores nothing: the choice holds for this page.
   }
 }

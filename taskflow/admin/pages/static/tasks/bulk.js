@@ -1,5 +1,5 @@
 /**
- * Retrying everything that matches the filter and did not succeed.
+ * Retries all tasks that match the filter and did not succeed.
  * @module bulk
  */
 
@@ -13,18 +13,18 @@ import { isRetryable } from "../core/status.js";
 
 const AT_ONCE = 4; // requests under way
 const PAGE = 200; // records
-const EXAMPLES = 3; // ids that are named for each reason
+const EXAMPLES = 3; // ids that are shown for each reason
 
-/** The states that would be retried: those that the filter asks for, failed ones if it asks for none. */
+/** The states to retry: those of the filter that can be retried; without any in the filter, `failed`. */
 export function retryableStates(filter) {
   return filter.status.length ? filter.status.filter(isRetryable) : ["failed"];
 }
 
 /**
- * Ask, retry, and tell what came of it.
+ * Ask the reader, retry the tasks, and show the result.
  *
  * @param {object} filter
- * @param {number?} matching how many tasks it will be, if that is known.
+ * @param {number?} matching how many tasks match, if that is known.
  * @param {function(string)} open shows a task.
  */
 export function retryAll(filter, matching, open) {
@@ -61,10 +61,10 @@ export function retryAll(filter, matching, open) {
     dialog.remove();
   });
   document.body.append(dialog);
-  dialog.showModal(); // the focus is on what changes nothing
+  dialog.showModal(); // the focus is on Cancel
 }
 
-/** One pass over the listing. What is added while it runs is none of its business. */
+/** One pass over the listing, without tasks that are added after its start. */
 class BulkRetry {
   retried = 0;
   before = 0; // had been retried already
@@ -79,7 +79,7 @@ class BulkRetry {
   }
 
   get title() {
-    if (this.error) return "Could not go on";
+    if (this.error) return "Could not continue";
     return this.#stopped ? "Stopped" : "Done";
   }
 
@@ -135,7 +135,7 @@ class BulkRetry {
       if (Date.parse(task.created_at) < this.#started) this.before += 1;
       else this.retried += 1;
     } catch (error) {
-      // Without a server, or a session, the others would fail in the same way.
+      // Without a server or a session, all other tasks would fail in the same way.
       if (!(error instanceof ApiError) || [0, 401, 503].includes(error.status)) {
         this.error = error;
         return;

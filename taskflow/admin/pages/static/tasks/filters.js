@@ -1,5 +1,5 @@
 /**
- * Which tasks to show: kept in the page's address, so that it can be shared and the back button works.
+ * The filter: which tasks to show. It is kept in the page's address, which can be shared.
  *
  * A filter is a plain object with the keys of `NONE`.
  *
@@ -8,7 +8,7 @@
 
 import { STATUSES } from "../core/status.js";
 
-/** No filter at all. */
+/** The filter that shows all tasks. */
 export const NONE = Object.freeze({
   status: [],
   func_name: "",
@@ -19,7 +19,7 @@ export const NONE = Object.freeze({
   until: "",
 });
 
-/** Lengths of time up to now that can be asked for: `last` → its name, and seconds. */
+/** Periods up to now to choose from: value of `last` → name and seconds. */
 export const PERIODS = {
   "15m": ["Last 15 minutes", 900],
   "1h": ["Last hour", 3_600],
@@ -29,7 +29,7 @@ export const PERIODS = {
 
 const TEXTS = ["func_name", "tag", "q", "since", "until"];
 
-/** Read the filter out of an address's query; what is not known there is left out. */
+/** Read the filter from the query of an address; unknown parts are left out. */
 export function fromAddress(search) {
   const parameters = new URLSearchParams(search);
   const last = parameters.get("last") ?? "";
@@ -40,14 +40,14 @@ export function fromAddress(search) {
   };
 }
 
-/** Write it into an address's query. */
+/** The query of an address for a filter. */
 export function toAddress(filter) {
   const parameters = texts(filter, [...TEXTS, "last"]);
   filter.status.forEach((status) => parameters.append("status", status));
   return parameters;
 }
 
-/** The API's query for it; `now` in milliseconds since 1970. */
+/** The query of the API for a filter; `now` in milliseconds since 1970. */
 export function toQuery(filter, now) {
   const parameters = texts(filter, ["func_name", "tag", "q"]);
   filter.status.forEach((status) => parameters.append("status", status));
@@ -57,7 +57,7 @@ export function toQuery(filter, now) {
   return parameters;
 }
 
-/** Whether a row is one of those asked for, decided as the server does. */
+/** Whether a row matches a filter, by the same rules as the server's. */
 export function matches(filter, row, now) {
   const { since, until } = bounds(filter, now);
   return (
@@ -71,10 +71,10 @@ export function matches(filter, row, now) {
   );
 }
 
-/** Whether it lets everything through. */
+/** Whether a filter shows all tasks. */
 export const isNone = (filter) => toAddress(filter).size === 0;
 
-/** It in words, one for each condition. */
+/** A filter in words, one text for each condition. */
 export function describe(filter) {
   const since = filter.since && `from ${filter.since.replace("T", " ")}`;
   const until = filter.until && `until ${filter.until.replace("T", " ")}`;

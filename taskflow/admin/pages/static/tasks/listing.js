@@ -1,5 +1,5 @@
 /**
- * The listing: the pages that were read so far, kept up to date by the stream.
+ * The listing: the pages that were read so far, updated by the live stream.
  * @module listing
  */
 
@@ -10,7 +10,7 @@ import { compare, ofEvent, ofRecord } from "./rows.js";
 import { isFinished } from "../core/status.js";
 
 const PAGE = 100; // records
-const SURPLUS = 400; // rows that may come on top of what was read until the oldest ones are given up
+const SURPLUS = 400; // rows that may be added to those that were read until the oldest ones are dropped
 
 /**
  * Attributes:
@@ -25,18 +25,18 @@ export class Listing {
   #filter;
   #rowOf = new Map();
   #held = new Set();
-  #meanwhile = []; // what the stream told while a page was under way
-  #next = {}; // what asks for the following page
+  #meanwhile = []; // events of the stream that came while a page was loading
+  #next = {}; // parameters of the query for the next page
   #read = 0;
   #request = null;
-  #failed = null; // does it once more
+  #failed = null; // repeats the request that failed
   #changed;
   #following;
 
   /**
    * @param {object} filter
    * @param {function} changed is called after every change.
-   * @param {function} following whether new tasks may move the rows now.
+   * @param {function} following returns whether new tasks may be inserted now.
    */
   constructor(filter, changed, following) {
     this.#filter = filter;
@@ -52,19 +52,19 @@ export class Listing {
     return this.#held.size;
   }
 
-  /** Show what another filter lets through. */
+  /** Show the tasks that match another filter. */
   show(filter) {
     this.#filter = filter;
     this.#forget();
     return this.reload();
   }
 
-  /** Read the first page again; what is shown stays until it is there. */
+  /** Read the first page again; the present rows stay until it has arrived. */
   reload() {
     return this.#turn({}, () => this.#forget());
   }
 
-  /** Read the next page, unless one is under way or there is none. */
+  /** Read the next page, unless a page is loading or there is none. */
   async more() {
     if (!this.complete && this.#request === null && this.state === "ready") await this.#turn(this.#next);
   }
@@ -74,12 +74,12 @@ export class Listing {
     return this.#request !== null;
   }
 
-  /** Try what failed last once more. */
+  /** Repeat the request that failed. */
   again() {
     return this.#failed?.();
   }
 
-  /** Take what the stream tells. */
+  /** Apply an event of the stream. */
   apply(event) {
     if (this.#request !== null) this.#meanwhile.push(event);
     this.#apply(event);
@@ -105,7 +105,7 @@ export class Listing {
     else if (matches(this.#filter, row, now())) this.#arrive(row);
   }
 
-  // An event that is older than what was read of the record tells nothing new.
+  // An event may be older than the record that was read: it is ignored then.
   #update(before, row) {
     if (row.changed < before.changed || (isFinished(before.status) && !isFinished(row.status))) return;
     const fits = matches(this.#filter, row, now());
@@ -123,7 +123,7 @@ export class Listing {
     if (this.rows.length > this.#read + SURPLUS && this.#request === null) this.#cut();
   }
 
-  // It will come with a later page.
+  // Such a row comes with a later page.
   #isBelow(row) {
     return !this.complete && this.rows.length > 0 && compare(row, this.rows.at(-1)) > 0;
   }
@@ -134,8 +134,8 @@ export class Listing {
     this.#rowOf.set(row.task_id, row);
   }
 
-  // Nobody reads the far end while the list follows what happens. Whoever goes there gets it again; rows
-  // of the same millisecond come twice then, and are told apart by their ids.
+  // While the list follows new tasks, its end is not read: it is dropped, and loaded again when the reader
+  // scrolls there. Rows of the same millisecond are loaded twice then, and recognised by their ids.
   #cut() {
     this.rows.splice(PAGE).forEach((row) => this.#rowOf.delete(row.task_id));
     this.#read = PAGE;

@@ -1,5 +1,5 @@
 /**
- * What the table shows of a task. A list of 100,000 keeps no tracebacks and no log lines.
+ * The rows of the table: what it shows of a task, without traceback and log lines, which need much memory.
  *
  * `created`, `started` and `changed` are milliseconds since 1970.
  *
@@ -19,7 +19,7 @@ export function ofRecord(record) {
   };
 }
 
-/** The row of a task that the stream told of, from what was known of it before (or null). */
+/** The row for an event of the stream; `before` is the present row of the task, or null. */
 export function ofEvent(event, before) {
   const changed = time(event.timestamp);
   const starts = event.status === "running" && !before?.started;
@@ -31,7 +31,7 @@ export function ofEvent(event, before) {
   };
 }
 
-/** Newest first, and by id among equals: the order of the listing. */
+/** The order of the listing: the newest first; among those of one moment by id. */
 export function compare(a, b) {
   return b.created - a.created || order(b.created_at, a.created_at) || order(b.task_id, a.task_id);
 }

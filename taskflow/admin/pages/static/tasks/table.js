@@ -1,5 +1,5 @@
 /**
- * The table of tasks. However long the listing is, only the rows in sight (and a few around them) exist.
+ * The table of tasks. Only the rows in sight and a few around them are elements of the page.
  * @module table
  */
 
@@ -21,7 +21,7 @@ const COLUMNS = [
   ["error", "Error"],
 ];
 
-/** Draws a `Listing`'s rows, and tells which one the reader wants to open. */
+/** Draws the rows of a `Listing`, and calls a function when the reader opens one. */
 export class Table {
   #listing;
   #open;
@@ -32,7 +32,7 @@ export class Table {
   #drawn = new Map();
   #current = null;
   #frame = null;
-  #focused = null; // the row that was opened or had the focus last, even if it went out of sight
+  #focused = null; // the row that was opened or had the focus last, in sight or not
   #pointed = false;
   #atTop = true;
 
@@ -59,7 +59,7 @@ export class Table {
     for (const name of ["scroll", "resize"]) addEventListener(name, () => this.draw(), { passive: true });
   }
 
-  /** Whether somebody reads: then rows must not move. */
+  /** Whether the reader points at a row, has scrolled, or is at one with the keyboard: rows must not move. */
   get isRead() {
     return this.#pointed || !this.#atTop || this.#body.querySelector(":focus-visible") !== null;
   }
@@ -69,7 +69,7 @@ export class Table {
     if (!this.#atTop) this.element.closest("section").scrollIntoView();
   }
 
-  /** Draw soon, once, however often it is asked for. */
+  /** Draw at the next frame; several calls before it draw once. */
   draw() {
     this.#frame ??= requestAnimationFrame(() => {
       this.#frame = null;
@@ -84,7 +84,7 @@ export class Table {
     this.#drawn.forEach((drawn, id) => setAttribute(drawn.element, "aria-current", id === taskId && "true"));
   }
 
-  /** Move the focus by so many rows from the row that has it, or that is open. */
+  /** Move the focus by some rows, from the row that had it or was opened last. */
   move(step) {
     const { rows } = this.#listing;
     if (rows.length === 0) return;
@@ -107,7 +107,7 @@ export class Table {
     this.#open(row.dataset.id);
   }
 
-  // Above the rows, the masthead, the toolbar and the table's head cover the top of the window.
+  // The masthead, the toolbar and the table's head cover the top of the window.
   #reveal(index) {
     const height = this.#rowHeight();
     const top = this.#body.getBoundingClientRect().top + index * height;
@@ -117,7 +117,7 @@ export class Table {
     this.#render();
   }
 
-  // The cells stay in sight, not the row that they belong to.
+  // The cells of the head stick to the top, its row does not.
   #headBottom() {
     return this.element.tHead.rows[0].cells[0].getBoundingClientRect().bottom;
   }
@@ -141,7 +141,7 @@ export class Table {
     if (rows.length - end < NEAR) this.#listing.more();
   }
 
-  // Rows that stay are left where they are: what has the focus keeps it.
+  // Rows that remain are not moved, so that they keep the focus.
   #place(rows, start) {
     const before = this.#drawn;
     this.#drawn = new Map(rows.map((row) => [row.task_id, this.#drawOne(row, before.get(row.task_id))]));

@@ -1,6 +1,5 @@
 /**
- * The part of the page with the table: what it shows instead while there are no rows, and how it follows
- * what happens.
+ * The part of the page with the table: when new tasks are inserted, and what is shown without rows.
  * @module tasks
  */
 
@@ -13,7 +12,7 @@ import { Listing } from "./listing.js";
 import { announce } from "../core/notices.js";
 import { Table } from "./table.js";
 
-const LOOKED_AT = 100; // rows for the names of functions
+const LOOKED_AT = 100; // rows whose names of functions are offered in the filter
 
 const FIRST_TASK = `@task_manager.task(retries=3)
 async def send_email(address: str): ...
@@ -25,7 +24,7 @@ async def signup(
 ):
     tasks.add_task(send_email, address)`;
 
-/** The listing and everything around it. */
+/** The listing and the controls around it. */
 export class Tasks {
   #list = document.getElementById("list");
   #news = document.getElementById("news");
@@ -44,7 +43,7 @@ export class Tasks {
   #newer = h("button", { type: "button", on: { click: () => this.showNew() } });
 
   /**
-   * @param {object} filter what to show at first.
+   * @param {object} filter the first filter.
    * @param {object} actions `open(id)`, `clear()` the filter, `addressOf(id)`, and `seen(names)` for the
    *   names of functions that are in the list.
    */
@@ -76,7 +75,7 @@ export class Tasks {
     return !this.#paused && !this.#opened && !this.#table.isRead;
   }
 
-  /** Show what another filter lets through. */
+  /** Show the tasks that match another filter. */
   async show(filter) {
     await this.#listing.show(filter);
     if (this.#listing.state !== "ready") return;
@@ -86,7 +85,7 @@ export class Tasks {
     );
   }
 
-  /** Take what the stream tells. */
+  /** Apply an event of the stream. */
   apply(event) {
     this.#listing.apply(event);
   }
@@ -98,7 +97,7 @@ export class Tasks {
     this.#catchUp();
   }
 
-  /** Know how many there are in each state. */
+  /** Take the number of tasks in each state. */
   counts(counts) {
     this.#counts = counts;
     this.#drawBulk();
@@ -165,7 +164,7 @@ export class Tasks {
     retryAll(filter, this.#matching(retryableStates(filter)), this.#open);
   }
 
-  // Known if the filter asks for nothing but states, or if all that it lets through has been read.
+  // Known if the filter has no other conditions than states, or if all matching tasks have been read.
   #matching(states) {
     const { filter, rows, complete } = this.#listing;
     if (isNone({ ...filter, status: [] })) return this.#total(states);

@@ -7,7 +7,7 @@ import { fill, h } from "../core/dom.js";
 import { NONE, PERIODS, isNone } from "./filters.js";
 import { icon } from "../core/icons.js";
 
-const PAUSE = 250; // milliseconds without a key until the search begins
+const PAUSE = 250; // milliseconds after the last key until the search begins
 
 /** The fields, in the given form. */
 export class Toolbar {
@@ -18,7 +18,7 @@ export class Toolbar {
   #fields;
   #clear = h("button", { type: "button", class: "link", on: { click: () => this.clear() } }, "Clear filters");
 
-  /** `change` is called with the new filter, and whether it grows out of the last one, letter by letter. */
+  /** `change` is called with the new filter, and whether the reader is typing in a field. */
   constructor(form, change) {
     this.#change = change;
     this.#fields = fields();
@@ -51,12 +51,12 @@ export class Toolbar {
     this.#clear.hidden = isNone(filter);
   }
 
-  /** Offer the names of functions. */
+  /** Add names of functions to the choice. */
   names(names) {
     names.forEach((name) => this.#offer(name));
   }
 
-  /** Take every condition away. */
+  /** Remove all conditions. */
   clear() {
     clearTimeout(this.#timer);
     this.#change(NONE, false);
@@ -140,7 +140,7 @@ function fields() {
   };
 }
 
-// Setting a field's value moves the cursor of whoever types in it.
+// Setting the value of a field moves the cursor in it, so only a new value is set.
 function setValue(field, value) {
   if (field.value.trim() !== value) field.value = value;
 }
