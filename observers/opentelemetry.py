@@ -227,7 +227,9 @@ class OpenTelemetryObserver(TaskObserver):
     def _start_attempt(self, event: LifecycleEvent, run: Span, context: Context) -> Span:
         attributes = {**labels(event.func_name, event.code_function).task, TASK_ID: event.task_id}
         return self._tracer.start_span(
-            f"attempt {event.attempt}", context=trace.set_span_in_context(run, context), attributes=attributes
+            f"attempt {event.attempt + 1}",
+            context=trace.set_span_in_context(run, context),
+            attributes=attributes,
         )
 
     def _start_moment(self, event: LifecycleEvent, task: TaskTrace) -> Span:

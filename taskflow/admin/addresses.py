@@ -1,4 +1,4 @@
-"""Where things are, as seen by a browser: behind prefixes, proxies and mounts."""
+"""Addresses as a browser sees them: behind prefixes, proxies and mounts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def base_path(connection: HTTPConnection, path: str) -> str:
 
 
 def login_address(request: Request) -> str:
-    """Where to log in, relative to the page asked for, which is beside ``auth/``; and where to go then."""
+    """The login page, relative to the page asked for; in its query, where to go after the login."""
     page = request.url.path.rpartition("/")[2]
     query = f"?{request.url.query}" if request.url.query else ""
     return f"auth/login?{urlencode({'next': page + query})}"
@@ -31,7 +31,7 @@ def login_address(request: Request) -> str:
 def safe_target(target: str, default: str = DASHBOARD) -> str:
     """``target``, an address relative to the admin's path, if it stays below that; else ``default``."""
     if any(ord(char) <= 32 or char in "\\\x7f" for char in target):
-        return default  # browsers drop or turn them, and then see another address than we do
+        return default  # browsers drop or replace these characters, and would go to another address
     try:
         parts = urlsplit(target)
         joined = urlsplit(urljoin(f"{PLACEHOLDER}/a/b/", target))
@@ -39,17 +39,16 @@ def safe_target(target: str, default: str = DASHBOARD) -> str:
         return default
     inside = joined.path.startswith("/a/b/") and len(joined.path) > len("/a/b/")
     relative = not parts.scheme and not parts.netloc and not target.startswith("/")
-    # To browsers %2e%2e is a step up, too.
+    # Browsers also read %2e%2e as a step up.
     return target if relative and inside and ".." not in unquote(target) else default
 
 
 def is_same_origin(request: Request) -> bool:
-    """Whether a request that changes something comes from a page of this very server, or from no page.
+    """Whether a request may change something: it comes from a page of this server, or from no page.
 
-    Browsers say where a request comes from, and no page can change that. ``Sec-Fetch-Site`` is the
-    browser's own verdict, by the address that it sees; where it is missing, on plain HTTP, ``Origin``
-    is compared with ``Host``. By host and port alone: behind a proxy that ends TLS this server does not
-    know the scheme, and forwarded headers count only where the server itself has made them the scope's.
+    Browsers send where a request comes from, and a page cannot change that. ``Sec-Fetch-Site`` is the
+    browser's own verdict. Without it, as over plain HTTP, ``Origin`` is compared with ``Host``, by host
+    and port alone: behind a proxy that ends TLS this server does not know the scheme.
     """
     if request.method in SAFE_METHODS:
         return True

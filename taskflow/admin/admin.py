@@ -7,15 +7,16 @@ from fastapi import FastAPI
 from taskflow.admin.access.auth import Auth
 from taskflow.admin.access.guard import handle_refusals
 from taskflow.admin.access.login import make_login
-from taskflow.admin.api.activity import Activity
 from taskflow.admin.api.detail import Details
-from taskflow.admin.api.overview import Overview
+from taskflow.admin.api.probes import Probes
 from taskflow.admin.api.routes import Api
+from taskflow.admin.api.traces import Traces
 from taskflow.admin.dashboard import Dashboard
 from taskflow.admin.feed.hub import Hub
 from taskflow.admin.mounting import Metrics, make_routers, requests_of
 from taskflow.admin.options import check_instance, check_path, check_trace_url, refuse_taken
-from taskflow.admin.traces import Traces
+from taskflow.admin.stats.activity import Activity
+from taskflow.admin.stats.overview import Overview
 from taskflow.core.checks import check_bool, check_text
 from taskflow.manager import TaskManager
 from taskflow.version import __version__
@@ -26,31 +27,32 @@ __all__ = ["TaskAdmin"]
 class TaskAdmin:
     """Starts a manager with the app, and mounts its dashboard, REST API, live stream and metrics.
 
-    Routes that the app gets later never come before these; one that it has already and that answers
-    the same address is an error.
+    Routes that are added to the app later do not hide these. A route that the app has already and that
+    answers one of these addresses is an error.
 
     Args:
         app: the application.
-        task_manager: whose tasks. `TaskManager.init_app` is called; calling it too does no harm.
-        path: where, with a leading slash; the dashboard is at ``{path}/dashboard``.
+        task_manager: the manager of the tasks. `TaskManager.init_app` is called for it; calling that
+            as well does no harm.
+        path: where the admin is mounted, with a leading slash; the dashboard is at ``{path}/dashboard``.
         auth: who may log in: ``(user, password)``, a list of those, or a `TaskAuthBackend`; ``None``
             lets everybody in.
-        secret_key: signs the sessions; processes that share it accept each other's. Without one, each
-            process makes its own. Only used with ``auth``.
+        secret_key: signs the sessions; processes with the same key accept each other's sessions. Without
+            a key each process makes its own. Only used with ``auth``.
         token_expiry: seconds that a session lasts.
-        display_func_args: show the arguments of tasks, stored and encrypted ones too.
-        auto_install: call `TaskManager.install`, so that plain ``BackgroundTasks`` are managed.
-        title: of the pages.
-        metrics_path: where Prometheus scrapes, if the manager has a `PrometheusObserver`.
-        metrics_token: what it must send as ``Authorization: Bearer``. With ``auth`` and without a token
-            nobody may scrape.
+        display_func_args: whether the arguments of tasks are shown, stored and encrypted ones as well.
+        auto_install: whether to call `TaskManager.install`, so that plain ``BackgroundTasks`` are managed.
+        title: title of the pages.
+        metrics_path: path of the metrics for Prometheus, if the manager has a `PrometheusObserver`.
+        metrics_token: token that Prometheus must send as ``Authorization: Bearer``. With ``auth`` and
+            without a token, nobody may read the metrics.
         trace_url: address of a trace in your tracing UI, with ``{trace_id}`` in it.
 
     Attributes:
         app, task_manager, path: as given.
 
     Raises:
-        ConfigurationError: a value that cannot be; the message names it and what is allowed.
+        ConfigurationError: a value is not allowed; the message names the parameter and what is allowed.
         RuntimeError: the app has started.
     """
 
@@ -86,10 +88,10 @@ class TaskAdmin:
 
         activity, traces = Activity(), Traces(task_manager.store.max_history)
         overview = Overview(task_manager, activity)
-        hub = Hub(task_manager, overview.glance)
+        hub = Hub(task_manager, overview.current)
         details = Details(task_manager, traces, trace_url, display_func_args)
         api = Api(path, task_manager, overview, details, hub)
-        routers = make_routers(path, title, api, Dashboard(path, settings), login)
+        routers = make_routers(path, title, Probes(task_manager), api, Dashboard(path, settings), login)
         refuse_taken(app, "path", path, requests_of(routers))
 
         # From here on nothing is refused any more.

@@ -1,4 +1,4 @@
-"""The routers of the admin, each with its guard, and the metrics beside them."""
+"""The routers of the admin, and the route of the Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 from taskflow.admin.access.guard import same_origin
 from taskflow.admin.access.login import Login
+from taskflow.admin.api.probes import Probes
 from taskflow.admin.api.routes import Api
 from taskflow.admin.api.schemas import error_answers
 from taskflow.admin.dashboard import Dashboard
@@ -22,22 +23,19 @@ __all__ = ["Metrics", "make_routers", "requests_of"]
 
 
 def make_routers(
-    path: str, title: str, api: Api, dashboard: Dashboard, login: Login | None
+    path: str, title: str, probes: Probes, api: Api, dashboard: Dashboard, login: Login | None
 ) -> list[APIRouter]:
-    """Everything under ``path``: one router behind the guard and, with a login, one before it."""
-    router = _router(path, title)
-    if login is None:
-        routers = [router]
-    else:
-        router.dependencies.append(Depends(login.guard))
-        router.responses |= error_answers(401)
-        door = _router(path, title)
-        login.add_open_routes(door)
-        login.add_routes(router)
-        routers = [door, router]
-    dashboard.add_routes(router)
-    api.add_routes(router)
-    return routers
+    """Everything under ``path``: a router that anybody may use, and one behind the login if there is one."""
+    public, guarded = _router(path, title), _router(path, title)
+    probes.add_routes(public)
+    if login is not None:
+        guarded.dependencies.append(Depends(login.guard))
+        guarded.responses |= error_answers(401)
+        login.add_open_routes(public)
+        login.add_routes(guarded)
+    dashboard.add_routes(guarded)
+    api.add_routes(guarded)
+    return [public, guarded]  # in this order: a path of the API takes any id
 
 
 def _router(path: str, title: str) -> APIRouter:
@@ -51,22 +49,22 @@ def _router(path: str, title: str) -> APIRouter:
 
 
 def requests_of(routers: Iterable[APIRouter]) -> Iterator[tuple[str, str]]:
-    """A method and a path for each of their routes."""
+    """The method and the path of each route, with ``x`` for each parameter of the path."""
     for router in routers:
         for route in router.routes:
-            assert isinstance(route, APIRoute)  # we add no others
+            assert isinstance(route, APIRoute)  # the admin adds no others
             for method in sorted(route.methods or ()):
                 yield method, re.sub(r"\{[^}]*\}", "x", route.path)
 
 
 class Metrics:
-    """The Prometheus endpoint, if the manager has anything to show there.
+    """The route of the Prometheus metrics, if the manager has a `PrometheusObserver`.
 
     Args:
-        task_manager: whose metrics.
-        path: where.
-        token: what scrapers must send.
-        require_token: whether nobody gets in without one.
+        task_manager: the manager of the observer.
+        path: path of the route.
+        token: token that scrapers must send; ``None`` if there is none.
+        require_token: whether requests are refused if there is no token.
 
     Raises:
         ConfigurationError: the path is malformed, or the token is empty or has spaces at its ends.
@@ -81,25 +79,24 @@ class Metrics:
         self._require_token = require_token
 
     def refuse_conflicts(self, app: FastAPI, admin_path: str) -> None:
-        """Make sure that the path is free.
+        """Check that the path is free.
 
         Raises:
-            ConfigurationError: it belongs to the admin, or to a route of the app.
+            ConfigurationError: the admin or a route of the app has it.
         """
         if self._path == admin_path or self._path.startswith(f"{admin_path}/"):
             raise ConfigurationError("metrics_path", self._path, f"must not be under path={admin_path!r}")
-        if self._has_any():
+        if self._has_observer():
             refuse_taken(app, "metrics_path", self._path, [("GET", self._path)])
 
     def mount(self, app: FastAPI) -> None:
         """Add the route."""
         from taskflow.metrics import mount_metrics
 
-        if self._has_any():
+        if self._has_observer():
             mount_metrics(app, self._manager, self._path, self._token, require_token=self._require_token)
 
-    def _has_any(self) -> bool:
-        """Whether the manager has a `PrometheusObserver`."""
+    def _has_observer(self) -> bool:
         from taskflow.metrics.export import scrape_of
 
         try:

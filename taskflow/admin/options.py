@@ -18,7 +18,7 @@ __all__ = ["TRACE_ID", "check_instance", "check_path", "check_trace_url", "refus
 T = TypeVar("T")
 
 TRACE_ID = "{trace_id}"
-"""What stands for the trace's id in ``trace_url``."""
+"""Stands for the id of the trace in ``trace_url``."""
 
 SEGMENT = r"[A-Za-z0-9._~-]+"
 PATH = re.compile(rf"(?:/{SEGMENT})+")
@@ -37,7 +37,7 @@ def check_path(parameter: str, value: str) -> str:
 
 
 def check_trace_url(value: str | None) -> str | None:
-    """Return ``value`` if it is ``None``, or a web address with the place of the trace's id in it.
+    """Return ``value`` if it is ``None``, or a web address with `TRACE_ID` in it.
 
     Raises:
         ConfigurationError: it is neither.
@@ -59,7 +59,7 @@ def _is_web_address(text: str) -> bool:
 
 
 def check_instance(parameter: str, value: T, cls: type[T]) -> T:
-    """Return ``value`` if it is one of a class.
+    """Return ``value`` if it is an instance of ``cls``.
 
     Raises:
         ConfigurationError: it is not.
@@ -70,15 +70,15 @@ def check_instance(parameter: str, value: T, cls: type[T]) -> T:
 
 
 def refuse_taken(app: FastAPI, parameter: str, value: str, requests: Iterable[tuple[str, str]]) -> None:
-    """Make sure that no route of the app answers first.
+    """Check that no route of the app answers requests that the admin is to answer.
 
     Args:
         app: the application.
-        parameter, value: the option that chose the paths.
-        requests: methods and paths that are to be ours.
+        parameter, value: the option that chose the paths; the error names it.
+        requests: methods and paths of the admin.
 
     Raises:
-        ConfigurationError: a route that the app has already answers one of them.
+        ConfigurationError: a route of the app answers one of them already.
     """
     for method, path in requests:
         scope: Scope = {"type": "http", "method": method, "path": path, "root_path": "", "headers": []}

@@ -1,4 +1,4 @@
-"""JSON answers of the API: any text that a record may hold, and never the loop for long."""
+"""JSON answers of the API. They may hold any text, and large ones do not block the event loop."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from taskflow.core.models import TaskRecord
 __all__ = ["Reply", "encode", "listing"]
 
 encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-"""A value as JSON text, ASCII only: errors and logs may hold lone surrogates, which are not UTF-8."""
+"""A value as JSON text in ASCII: errors and logs may hold lone surrogates, which UTF-8 cannot encode."""
 
-TURN = 64 * 1024
-"""Characters that are encoded before others get their turn on the event loop."""
+SLICE = 64 * 1024
+"""Characters that are encoded before the event loop may do something else."""
 
 PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class Reply(Response):
-    """A JSON answer that nobody keeps.
+    """A JSON answer that is not to be cached.
 
-    FastAPI's own would refuse text that is not UTF-8, and check again what `TaskRecord.to_dict` made.
+    FastAPI's own response fails on text that UTF-8 cannot encode, and would validate again what
+    `TaskRecord.to_dict` made.
     """
 
     media_type = "application/json"
@@ -34,7 +35,7 @@ class Reply(Response):
         super().__init__(content, status_code, PRIVATE | dict(headers))
 
     def render(self, content: Any) -> bytes:
-        """The content as bytes; what is bytes already has been encoded."""
+        """The content as bytes; bytes are taken as encoded JSON."""
         return content if isinstance(content, bytes) else encode(content).encode("ascii")
 
 
@@ -45,7 +46,7 @@ async def listing(records: Iterable[TaskRecord]) -> bytes:
     for record in records:
         parts.append(encode(record.to_dict(brief=True)))
         size += len(parts[-1])
-        if size >= TURN:
+        if size >= SLICE:
             size = 0
             await asyncio.sleep(0)
     return f"[{','.join(parts)}]".encode("ascii")

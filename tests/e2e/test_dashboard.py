@@ -324,7 +324,7 @@ def test_a_running_task_is_cancelled_only_after_it_was_confirmed(browser: Browse
         assert record.status is TaskStatus.RUNNING
         panel(page).get_by_role("button", name="Cancel").click()
         page.get_by_role("dialog").get_by_role("button", name="Cancel it").click()
-        expect(panel(page)).to_contain_text("An operator called it off.")
+        expect(panel(page)).to_contain_text("An operator cancelled it.")
         expect(row(page, "cancelled")).to_have_count(1)
 
 
@@ -411,7 +411,7 @@ def test_a_page_that_cannot_be_loaded_completely_says_so(browser: Browser) -> No
     app = admin_app(TaskManager())
 
     async def broken(scope: Any, receive: Any, send: Any) -> None:
-        if scope.get("path", "").endswith("static/listing.js"):
+        if scope.get("path", "").endswith("static/tasks/listing.js"):
             scope = {**scope, "path": "/nowhere"}
         await app(scope, receive, send)
 
@@ -423,7 +423,7 @@ def test_a_page_that_cannot_be_loaded_completely_says_so(browser: Browser) -> No
 
 
 def test_marks_of_an_axis_are_round(modules: Callable[[str, str], Any]) -> None:
-    assert modules("format", "[0, 0.002, 0.1, 0.5, 1.5, 2, 10, 90, 3600].map(m.mark)") == [
+    assert modules("core/format", "[0, 0.002, 0.1, 0.5, 1.5, 2, 10, 90, 3600].map(m.mark)") == [
         "0",
         "2 ms",
         "100 ms",
@@ -438,12 +438,12 @@ def test_marks_of_an_axis_are_round(modules: Callable[[str, str], Any]) -> None:
 
 def test_moments_are_read_to_the_microsecond(modules: Callable[[str, str], Any]) -> None:
     texts = ["1970-01-01T00:00:01+00:00", "1970-01-01T00:00:01.234567+00:00", "1970-01-01T00:00:01.234567Z"]
-    assert modules("format", f"{texts}.map(m.precise)") == [1000, 1234.567, 1234.567]
+    assert modules("core/format", f"{texts}.map(m.precise)") == [1000, 1234.567, 1234.567]
 
 
 def test_lengths_of_time_read_well(modules: Callable[[str, str], Any]) -> None:
     seconds = [0, 0.000_001, 0.0004, 0.0123, 0.25, 0.9999, 9.996, 59.96, 192, 3_600, 93_900, 10 * 86_400 + 1]
-    assert modules("format", f"{seconds}.map(m.duration)") == [
+    assert modules("core/format", f"{seconds}.map(m.duration)") == [
         "0 ms",
         "<0.01 ms",
         "0.40 ms",
@@ -460,14 +460,14 @@ def test_lengths_of_time_read_well(modules: Callable[[str, str], Any]) -> None:
 
 
 def test_shares_and_rates_never_claim_all_or_nothing(modules: Callable[[str, str], Any]) -> None:
-    assert modules("format", "[0, 0.0001, 0.5, 0.9999, 1].map(m.percent)") == [
+    assert modules("core/format", "[0, 0.0001, 0.5, 0.9999, 1].map(m.percent)") == [
         "0 %",
         "0.1 %",
         "50.0 %",
         "99.9 %",
         "100 %",
     ]
-    assert modules("format", "[0, 0.01, 0.5, 1.25, 40].map(m.rate)") == [
+    assert modules("core/format", "[0, 0.01, 0.5, 1.25, 40].map(m.rate)") == [
         "0/s",
         "0.6/min",
         "30/min",
@@ -479,7 +479,7 @@ def test_shares_and_rates_never_claim_all_or_nothing(modules: Callable[[str, str
 def test_messages_are_read_however_the_stream_is_cut_up(modules: Callable[[str, str], Any]) -> None:
     text = "retry: 1000\nid: a-1\n\n:\n\nid: a-2\nevent: task\ndata: {\ndata: }\r\n\r\nevent: log\ndata:x\n\n"
     letter_by_letter = f"((got) => ([...{text!r}].forEach(m.parser((x) => got.push(x))), got))([])"
-    assert modules("sse", letter_by_letter) == [
+    assert modules("server/sse", letter_by_letter) == [
         {"id": "a-1", "event": "message", "data": None},
         {"id": "a-2", "event": "task", "data": "{\n}"},
         {"id": None, "event": "log", "data": "x"},
@@ -522,7 +522,7 @@ def test_the_timeline_shows_each_wait_and_each_attempt(
     ]
     whole = {**record, **moments, "created_at": moment(0), "failed_attempts": attempts}
     in_words = "(p) => [p.kind, p.from / 1000, p.to / 1000, ...(p.live ? ['live'] : [])].join(' ')"
-    assert modules("timeline", f"m.phases({json.dumps(whole)}, 10000).map({in_words})") == expected
+    assert modules("detail/timeline", f"m.phases({json.dumps(whole)}, 10000).map({in_words})") == expected
 
 
 def moment(seconds: int) -> str:
@@ -535,7 +535,7 @@ def test_a_line_of_the_stream_that_is_quicker_than_the_record_has_its_place(
     lines = [f"2026-01-01T00:00:0{n}.000001Z INFO line {n}" for n in (1, 2)]
     quick = {"timestamp": "2026-01-01T00:00:03.000001+00:00", "level": "info", "message": "line 3"}
     texts = modules(
-        "logs",
+        "detail/logs",
         f"((logs) => {{ logs.append({json.dumps(quick)}); logs.show({json.dumps(lines)});"
         " return new Promise(requestAnimationFrame).then(() =>"
         " [...logs.element.querySelectorAll('.text')].map((text) => text.textContent)) })(new m.Logs())",
@@ -644,6 +644,70 @@ def test_everything_can_be_done_with_the_keyboard(browser: Browser) -> None:
         expect(row(page, "00000062")).to_be_in_viewport()
         page.keyboard.press("?")
         expect(page.get_by_role("dialog")).to_contain_text("Next task")
+
+
+def test_attempts_are_counted_from_one_everywhere_on_the_page(browser: Browser) -> None:
+    manager, gates = TaskManager(), [threading.Event() for _ in range(2)]
+    gate = iter(gates)
+
+    @manager.task(retries=1)
+    async def charge_card() -> None:
+        await passed(next(gate))
+        raise ConnectionError("no answer from the bank")
+
+    remember(manager, finished(1, status=TaskStatus.PENDING, start_time=None, max_retries=1))
+    with dashboard(browser, admin_app(manager)) as page:
+        expect(row(page, "send_email").locator(".attempts")).to_have_text("–")
+        manager.enqueue(charge_card)
+        expect(row(page, "charge_card").locator(".attempts")).to_have_text("1 of 2")
+        gates[0].set()
+        expect(row(page, "charge_card").locator(".attempts")).to_have_text("2 of 2")
+        row(page, "charge_card").get_by_role("link").click()
+        expect(panel(page).locator(".timeline")).to_contain_text("Attempt 1 failed")
+        expect(panel(page).locator(".timeline")).to_contain_text("Attempt 2")
+        expect(panel(page)).not_to_contain_text("Attempt 0")
+        gates[1].set()
+        expect(panel(page).locator(".timeline")).to_contain_text("Attempt 2 failed")
+
+
+def test_registered_functions_are_listed_before_they_have_run(browser: Browser) -> None:
+    manager = TaskManager()
+
+    @manager.task()
+    async def nightly_report() -> None: ...
+
+    with dashboard(browser, admin_app(manager)) as page:
+        function = page.locator("#functions").get_by_role("row", name="nightly_report")
+        expect(function).to_contain_text("unused")
+        expect(page.get_by_role("combobox", name="Function")).to_contain_text("nightly_report")
+        manager.enqueue(nightly_report)
+        expect(function).to_contain_text("0 %")
+        expect(function).not_to_contain_text("unused")
+
+
+def test_at_1440_pixels_every_column_of_the_functions_is_there_and_holds_its_text(browser: Browser) -> None:
+    busy = {
+        "func_name": "send_email",
+        "registered": True,
+        "counts": {"pending": 12, "running": 12, "retrying": 12, "failed": 1},
+        "throughput": [12_345] * 60,
+        "failures": [12_345] * 60,
+        "latency_p95": [754.0] * 60,
+        **dict.fromkeys(("p50", "p95", "p99"), 754.0),
+    }
+    draw = """async (overview) => {
+        const { Functions } = await import('/tasks/static/overview/functions.js');
+        const place = document.getElementById('functions');
+        new Functions(place, () => {}).show(overview);
+        const cells = [...place.querySelectorAll('th, td')].filter((cell) => cell.offsetWidth);
+        const texts = (chosen) => chosen.map((cell) => cell.textContent);
+        return [texts(cells), texts(cells.filter((cell) => cell.scrollWidth > cell.clientWidth))];
+    }"""
+    with dashboard(browser, admin_app(TaskManager()), viewport={"width": 1440, "height": 900}) as page:
+        expect(page.locator("#functions")).to_contain_text("No function is registered")
+        cells, cut = page.evaluate(draw, {"tasks": [busy], "bucket_seconds": 10})
+    titles = ["Function", "Active", "Finished", "Rate", "Failed", "Latency (p95)", "p50", "p95", "p99"]
+    assert (cells[: len(titles)], cells[-1], cut) == (titles, "12 min 34 s", [])
 
 
 def test_full_pools_and_observers_that_lose_events_are_told(browser: Browser) -> None:

@@ -117,7 +117,7 @@ def test_a_request_whose_task_fails_twice_and_then_succeeds_is_one_trace(
     calls = {
         span.span_id: span for span in spans if span.name == "GET" and span.tags["span.kind"] == "client"
     }
-    attempts = [named(spans, f"attempt {number}") for number in range(3)]
+    attempts = [named(spans, f"attempt {number}") for number in range(1, 4)]
     assert [span.span_id for span in attempts] == [call.parent_id for call in in_order(list(calls.values()))]
     assert [True, True, False] == [is_error(span) for span in attempts]
     assert ["httpx.HTTPStatusError", "httpx.HTTPStatusError", None] == [
@@ -138,9 +138,9 @@ def test_a_request_whose_task_fails_twice_and_then_succeeds_is_one_trace(
         "POST /orders/async/{kind}": None,
         "enqueue charge_card": "fastapi.endpoint",
         "run charge_card": "enqueue charge_card",
-        "attempt 0": "run charge_card",
         "attempt 1": "run charge_card",
         "attempt 2": "run charge_card",
+        "attempt 3": "run charge_card",
     }.items() <= relations.items()
 
     run, request = named(spans, "run charge_card"), named(spans, "POST /orders/async/{kind}")
@@ -256,7 +256,7 @@ def test_a_task_that_outlives_its_process_goes_on_in_a_trace_that_links_to_the_f
     stored = {"DB": str(tmp_path / "shop.db")}
     with shop(jaeger, HANG="yes", OTEL_BSP_SCHEDULE_DELAY="50", **stored) as app:
         task_id = app.post("/deliver")
-        eventually(lambda: "attempt 0" in {s.name for spans in app.traces() for s in spans})
+        eventually(lambda: "attempt 1" in {s.name for spans in app.traces() for s in spans})
         app.wait_for(task_id, "running")
         app.process.kill()
         before = app.trace_of(task_id)
@@ -268,7 +268,7 @@ def test_a_task_that_outlives_its_process_goes_on_in_a_trace_that_links_to_the_f
     enqueue, run = named(before, "enqueue deliver"), named(after, "run deliver")
     assert "run deliver" not in {span.name for span in before}  # it was open when its process died
     assert ((enqueue.trace_id, enqueue.span_id),) == run.links
-    assert {"run deliver": None, "attempt 1": "run deliver"} == tree(after)
+    assert {"run deliver": None, "attempt 2": "run deliver"} == tree(after)
     assert ("success", 2) == (run.tags["taskflow.task.status"], run.tags["taskflow.task.attempts"])
 
 

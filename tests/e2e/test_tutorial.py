@@ -48,7 +48,7 @@ def test_the_spans_of_the_fifth_step_are_of_one_trace_in_jaeger(
                 "task_id"
             ]
             (trace,) = eventually(lambda: jaeger.traces("tutorial", taskflow__task__status="success"))
-    assert {"POST /signups", "enqueue send_welcome", "attempt 0", "attempt 1", "run send_welcome"} <= {
+    assert {"POST /signups", "enqueue send_welcome", "attempt 1", "attempt 2", "run send_welcome"} <= {
         span.name for span in trace
     }
     assert {task_id} == {span.tags["taskflow.task.id"] for span in trace if "taskflow.task.id" in span.tags}

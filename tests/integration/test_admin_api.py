@@ -674,6 +674,44 @@ async def test_health_is_good_while_the_manager_runs_and_says_why_not_otherwise(
     Health.model_validate(after.json())
 
 
+@pytest.mark.parametrize("options", [{}, {"auth": ("ada", "secret"), "secret_key": "key"}])
+async def test_the_probes_answer_anybody_by_their_status_alone(options: dict[str, Any]) -> None:
+    gate = asyncio.Event()
+    manager = TaskManager()
+
+    @manager.task()
+    async def long() -> None:
+        await gate.wait()
+
+    async def probed() -> list[tuple[int, bytes]]:
+        answers = [await http.get(f"/tasks/{name}") for name in ("live", "ready")]
+        assert {answer.headers["cache-control"] for answer in answers} == {"no-store"}
+        return [(answer.status_code, answer.content) for answer in answers]
+
+    stopping = asyncio.Event()
+    manager.on_stopping(stopping.set)
+    async with client(admin_app(manager, **options)) as http:
+        assert await probed() == [(503, b""), (503, b"")]
+        await manager.startup()
+        manager.enqueue(long)
+        assert await probed() == [(200, b""), (200, b"")]
+        shutdown = asyncio.create_task(manager.shutdown())
+        await stopping.wait()
+        assert await probed() == [(200, b""), (503, b"")]
+        gate.set()
+        await shutdown
+        assert await probed() == [(503, b""), (503, b"")]
+
+
+def test_the_probes_are_in_the_schema_without_a_body_or_a_session() -> None:
+    paths = admin_app(TaskManager(), auth=("ada", "secret"), secret_key="key").openapi()["paths"]
+    for name in ("live", "ready"):
+        operation = paths[f"/tasks/{name}"]["get"]
+        answers = operation["responses"].items()
+        assert {status: answer.get("content") for status, answer in answers} == {"200": None, "503": None}
+        assert "security" not in operation
+
+
 class FailingBackend(MemoryBackend):
     """A backend that can be switched off."""
 
@@ -709,13 +747,14 @@ async def test_while_the_backend_is_away_the_overview_shows_this_process_and_wha
         refused = [await http.get(f"/tasks{path}") for path in ("", "/metrics", f"/{UNKNOWN}")]
         overview = (await http.get("/tasks/overview")).json()
         health = await http.get("/tasks/health")
+        probes = [(await http.get(f"/tasks/{name}")).status_code for name in ("live", "ready")]
         backend.down = False
         recovered = await http.get("/tasks")
     assert [(answer.status_code, answer.json()) for answer in refused] == [
         (503, {"detail": "memory: unplugged"})
     ] * 3
     assert (overview["counts"]["success"], overview["backend"]) == (1, {"error": "memory: unplugged"})
-    assert health.status_code == 503
+    assert (health.status_code, probes) == (503, [200, 503])
     assert health.json()["reasons"] == ["the backend cannot be used: memory: unplugged"]
     assert len(recovered.json()) == 1
 
@@ -725,7 +764,7 @@ async def test_while_the_backend_is_away_the_overview_shows_this_process_and_wha
 
 async def test_fixed_addresses_are_not_taken_for_task_ids() -> None:
     async with TaskManager() as manager, client(admin_app(manager)) as http:
-        for name in ("metrics", "overview", "health", "dashboard"):
+        for name in ("metrics", "overview", "health", "live", "ready", "dashboard"):
             assert (await http.get(f"/tasks/{name}")).status_code == 200, name
 
 
@@ -746,7 +785,7 @@ async def test_two_admins_with_their_own_managers_share_an_application() -> None
         tasks = (await http.get("/tasks")).json() + (await http.get("/internal/jobs")).json()
         assert [task["func_name"] for task in tasks] == ["quick", "fail"]
     operations = [o["operationId"] for path in app.openapi()["paths"].values() for o in path.values()]
-    assert len(operations) == len(set(operations)) == 14
+    assert len(operations) == len(set(operations)) == 18
 
 
 @pytest.mark.parametrize("path", ["/{anything:path}", "/tasks", "/tasks/{name}", "/tasks/{a}/{b}"])

@@ -53,10 +53,13 @@ async def logged_in(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 OUTSIDE_THE_SCHEMA = [
     ("GET", "/tasks/stream"),
     ("GET", "/tasks/dashboard"),
-    ("GET", "/tasks/static/login.css"),
+    ("GET", "/tasks/static/styles/login.css"),
     ("GET", "/tasks/static/nothing.js"),
     ("POST", "/tasks/auth/logout"),
 ]
+
+
+OPEN = [("GET", "/tasks/live"), ("GET", "/tasks/ready")]
 
 
 def documented(app: FastAPI) -> Iterator[tuple[str, str]]:
@@ -66,7 +69,7 @@ def documented(app: FastAPI) -> Iterator[tuple[str, str]]:
 
 
 async def test_nobody_gets_anywhere_without_a_session(app: FastAPI) -> None:
-    paths = [*documented(app), *OUTSIDE_THE_SCHEMA]
+    paths = [*(set(documented(app)) - set(OPEN)), *OUTSIDE_THE_SCHEMA]
     assert len(paths) == 12
     async with client(app) as http:
         for method, path in paths:
@@ -95,7 +98,7 @@ async def test_every_route_that_is_mounted_has_been_asked_for() -> None:
 
 async def test_whoever_is_logged_in_gets_everywhere(app: FastAPI) -> None:
     async with logged_in(app) as http:
-        for path in ("", "/metrics", "/overview", "/dashboard", "/static/login.css"):
+        for path in ("", "/metrics", "/overview", "/dashboard", "/static/styles/login.css"):
             assert (await http.get(f"/tasks{path}")).status_code == 200, path
         assert (await http.get(f"/tasks/{UNKNOWN}")).status_code == 404
 
@@ -339,6 +342,34 @@ async def test_guesses_are_slowed_down_until_the_right_person_comes_from_elsewhe
         assert (await log_in(ada)).status_code == 303
 
 
+async def test_a_stranger_who_guesses_at_every_account_shuts_out_nobody_else(app: FastAPI) -> None:
+    async with client(app, client=("192.0.2.1", 1)) as stranger, client(app, client=("192.0.2.2", 1)) as ada:
+        statuses = [(await log_in(stranger, f"user {n}", "x")).status_code for n in range(100)]
+        assert statuses == [401] * 20 + [429] * 80
+        assert (await log_in(ada)).status_code == 303
+
+
+async def test_strangers_everywhere_do_not_shut_out_a_browser_that_has_logged_in_before(app: FastAPI) -> None:
+    async with client(app, client=("192.0.2.1", 1)) as known, client(app, client=("192.0.2.1", 1)) as unknown:
+        assert (await log_in(known)).status_code == 303
+        await known.post("/tasks/auth/logout")
+        for n in range(25):
+            async with client(app, client=(f"198.51.100.{n}", 1)) as stranger:
+                for guess in range(20):
+                    assert (await log_in(stranger, f"user {guess}", "x")).status_code == 401
+        assert (await log_in(unknown)).status_code == 429
+        assert (await log_in(known)).status_code == 303
+
+
+async def test_a_browser_that_has_logged_in_before_may_guess_no_more_than_others(app: FastAPI) -> None:
+    async with logged_in(app) as http:
+        statuses = [(await log_in(http, password="wrong")).status_code for _ in range(7)]
+        assert statuses == [401] * 5 + [429] * 2
+        # For other accounts it is a stranger.
+        others = [(await log_in(http, f"user {n}", "wrong")).status_code for n in range(21)]
+        assert others == [401] * 20 + [429]
+
+
 async def test_a_correct_login_forgives_the_wrong_ones(app: FastAPI) -> None:
     async with client(app) as http:
         for _ in range(3):
@@ -377,10 +408,16 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_of_others(
     app = admin_app(TaskManager(), auth=ADA, secret_key=KEY, token_expiry=120)
     transport = httpx.ASGITransport(app, root_path=prefix)
     async with httpx.AsyncClient(transport=transport, base_url=f"{scheme}://app") as http:
-        cookie = (await log_in(http)).headers["set-cookie"]
-    attributes = {part.strip().lower() for part in cookie.split(";")[1:]}
-    expected = {"httponly", "max-age=120", f"path={prefix}/tasks", "samesite=lax"}
-    assert attributes == expected | ({"secure"} if secure else set())
+        cookies = (await log_in(http)).headers.get_list("set-cookie")
+    found = {}
+    for cookie in cookies:
+        first, *attributes = (part.strip() for part in cookie.split(";"))
+        found[first.partition("=")[0]] = {attribute.lower() for attribute in attributes}
+    always = {"httponly", "samesite=lax"} | ({"secure"} if secure else set())
+    assert found == {
+        "taskflow_session": always | {"max-age=120", f"path={prefix}/tasks"},
+        "taskflow_browser": always | {f"max-age={180 * 86_400}", f"path={prefix}/tasks/auth"},
+    }
 
 
 async def test_a_session_that_was_logged_out_is_over_also_for_who_has_copied_it(app: FastAPI) -> None:
@@ -388,7 +425,7 @@ async def test_a_session_that_was_logged_out_is_over_also_for_who_has_copied_it(
         copied = dict(http.cookies)
         answer = await http.post("/tasks/auth/logout")
         assert (answer.status_code, answer.headers["location"]) == (303, "login")
-        assert dict(http.cookies) == {}
+        assert "taskflow_session" not in http.cookies
         http.cookies.update(copied)
         assert (await http.get("/tasks")).status_code == 401
 
@@ -515,17 +552,19 @@ async def test_pages_allow_themselves_nothing_from_elsewhere(app: FastAPI) -> No
 
 async def test_files_are_kept_by_browsers_until_they_change(app: FastAPI) -> None:
     async with logged_in(app) as http:
-        first = await http.get("/tasks/static/login.css")
-        again = await http.get("/tasks/static/login.css", headers={"If-None-Match": first.headers["etag"]})
+        first = await http.get("/tasks/static/styles/login.css")
+        again = await http.get(
+            "/tasks/static/styles/login.css", headers={"If-None-Match": first.headers["etag"]}
+        )
         weak = await http.get(
-            "/tasks/static/login.css", headers={"If-None-Match": f'"x", W/{first.headers["etag"]}'}
+            "/tasks/static/styles/login.css", headers={"If-None-Match": f'"x", W/{first.headers["etag"]}'}
         )
     assert first.headers["content-type"] == "text/css; charset=utf-8"
     assert [(answer.status_code, answer.content) for answer in (again, weak)] == [(304, b"")] * 2
 
 
 @pytest.mark.parametrize(
-    "name", ["../pages.py", "..%2fpages.py", "/etc/passwd", "%2e%2e/auth.py", "", "none.css"]
+    "name", ["../page.py", "..%2fpage.py", "/etc/passwd", "%2e%2e/page.py", "", "none.css"]
 )
 async def test_only_the_files_that_are_meant_are_served(app: FastAPI, name: str) -> None:
     async with logged_in(app) as http:

@@ -230,7 +230,7 @@ def test_who_follows_one_task_gets_its_changes_and_its_log_lines_alone(
 def test_a_quiet_stream_is_kept_open_by_comments(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "HEARTBEAT_INTERVAL", 0.0)
     with listening(url, task_id="none") as listener:
-        assert next(listener.blocks()) == {"": ""}
+        assert next(listener.blocks()) == {"": "ping"}
 
 
 async def endless(closed: list[str]) -> AsyncGenerator[bytes, None]:

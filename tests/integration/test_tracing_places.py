@@ -77,7 +77,7 @@ async def test_a_router_and_from_its_task_in_a_thread_another_task(
         await manager.drain()
     assert below(telemetry, "run second") == [
         "enqueue second",
-        "attempt 0",
+        "attempt 1",
         "run first",
         "enqueue first",
         "fastapi.endpoint",
@@ -193,7 +193,7 @@ async def test_what_a_task_leaves_running_stays_below_its_attempt(
         await asyncio.gather(*left)
         await manager.drain()
     relations = tree(telemetry.spans)
-    assert (relations["query"], relations["enqueue second"]) == ("attempt 0", "attempt 0")
+    assert (relations["query"], relations["enqueue second"]) == ("attempt 1", "attempt 1")
     assert relations["run second"] == "enqueue second"
     assert len(by_trace(telemetry.spans)) == 1
-    assert telemetry.named("attempt 0").events == ()
+    assert telemetry.named("attempt 1").events == ()

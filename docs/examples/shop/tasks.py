@@ -46,7 +46,7 @@ async def charge_card(order: int, amount: Decimal) -> None:
     """Stored before the order is confirmed, and tried up to three times: the provider fails now and then."""
     context = get_task_context()
     attempt = context.attempt if context else 0
-    task_log(f"charging {amount} EUR for order {order}", attempt=attempt)
+    task_log(f"charging {amount} EUR for order {order}", attempt=attempt + 1)
     receipt = await payments.charge(order, amount, attempt=attempt)
     task_log(f"order {order} is paid", receipt=receipt)
 

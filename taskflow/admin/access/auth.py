@@ -1,4 +1,4 @@
-"""Who may log in."""
+"""Accounts and backends: who may log in."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class TaskAuthBackend(ABC):
 
     @abstractmethod
     def authenticate_user(self, username: str, password: str) -> bool | Awaitable[bool]:
-        """Whether the password is the user's. A plain ``def`` runs in a thread and may block.
+        """Whether this is the user's password. A plain ``def`` runs in a thread and may block.
 
-        Only ``True`` itself lets somebody in. An exception refuses the login, and is logged.
+        Only ``True`` itself accepts the login. An exception refuses it, and is logged.
         """
 
 
@@ -47,7 +47,7 @@ class Accounts(TaskAuthBackend):
         self._digests = [(_digest(user), _digest(password)) for user, password in accounts]
 
     async def authenticate_user(self, username: str, password: str) -> bool:
-        """Compare with every account, in a time that tells nothing of any."""
+        """Compare with every account; how long that takes tells nothing about them."""
         user, secret = _digest(username), _digest(password)
         matches = [
             hmac.compare_digest(user, known) & hmac.compare_digest(secret, its_secret)
@@ -56,12 +56,12 @@ class Accounts(TaskAuthBackend):
         return any(matches)
 
     def fingerprint(self) -> str:
-        """Changes whenever a user or a password does."""
+        """A text that is another one as soon as a user or a password changes."""
         return _digest(repr(sorted(self._digests))).hex()
 
 
 def _digest(text: str) -> bytes:
-    # Digests have one length, and forms may hold text that is not quite UTF-8.
+    # All digests are of one length. Forms may hold text that UTF-8 cannot encode.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -88,19 +88,19 @@ def _is_account(value: object) -> bool:
 
 
 class Authenticator:
-    """Asks a backend without holding up the event loop.
+    """Asks a backend without blocking the event loop.
 
     Args:
-        backend: whom to ask.
+        backend: the backend.
     """
 
     def __init__(self, backend: TaskAuthBackend) -> None:
         self._backend = backend
-        # Threads of its own: the shared ones are taken exactly when somebody needs to look.
+        # Threads of its own: when the shared ones are busy, an operator must still be able to log in.
         self._threads, self._places = Threads(), Pool("login", 4)
 
     async def admits(self, username: str, password: str) -> bool:
-        """Whether the backend lets them in. Raises what the backend raises."""
+        """Whether the backend accepts the login. Raises what the backend raises."""
         check = self._backend.authenticate_user
         if inspect.iscoroutinefunction(check):
             return await check(username, password) is True

@@ -1,4 +1,4 @@
-"""The one guard before every route of the admin."""
+"""The checks before the routes of the admin: same origin, and a valid session."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from taskflow.admin.access.sessions import Session, Sessions
 from taskflow.admin.addresses import DASHBOARD, base_path, is_same_origin, login_address
 from taskflow.admin.replies import Reply
 
-__all__ = ["COOKIE", "SessionGuard", "Visit", "handle_refusals", "same_origin", "visit_of"]
+__all__ = ["COOKIE", "SessionGuard", "Visit", "handle_refusals", "keep_cookie", "same_origin", "visit_of"]
 
 COOKIE = "taskflow_session"
 
 
 async def same_origin(request: Request) -> None:
-    """Refuse what a page of another origin wants changed."""
+    """Refuse a request that changes something, if a page of another origin sent it."""
     if not is_same_origin(request):
         raise HTTPException(403, "the request comes from a page of another origin")
 
@@ -28,34 +28,34 @@ class NotLoggedInError(HTTPException):
     """There is no valid session.
 
     Attributes:
-        page: whether a page was asked for: then a person sits there, who can log in.
+        page: whether the dashboard's page was asked for: a person can log in, a program gets 401.
     """
 
     def __init__(self, page: bool) -> None:
-        # The header is required, and no scheme is registered for cookies: this is FastAPI's own.
+        # A 401 needs this header. No scheme is registered for cookies: FastAPI uses this one.
         super().__init__(401, "not logged in, or the session has ended", {"WWW-Authenticate": "APIKey"})
         self.page = page
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What let a request in."""
+    """The session of a request that passed the guard."""
 
     session: Session
     sessions: Sessions
 
     def lasts(self) -> bool:
-        """Whether it still would."""
+        """Whether the session is still valid."""
         return self.sessions.lasts(self.session)
 
 
 def visit_of(request: Request) -> Visit | None:
-    """What let a request in that has passed the guard; ``None`` where there is no login."""
+    """The session of a request that passed the guard; ``None`` if there is no login."""
     return getattr(request.state, "taskflow_visit", None)
 
 
 class SessionGuard(SecurityBase):
-    """Lets only those in who have a session; as a dependency it shows in the OpenAPI schema too.
+    """Refuses requests without a session. As a dependency it is part of the OpenAPI schema.
 
     Args:
         sessions: reads the cookie.
@@ -71,7 +71,11 @@ class SessionGuard(SecurityBase):
         self._path = path
 
     async def __call__(self, request: Request) -> Session:
-        """The session; an exception without one."""
+        """The session of a request.
+
+        Raises:
+            NotLoggedInError: it has none.
+        """
         session = self.sessions.read(request.cookies.get(COOKIE))
         if session is None:
             raise NotLoggedInError(page=request.url.path.endswith(f"{self._path}/{DASHBOARD}"))
@@ -79,25 +83,31 @@ class SessionGuard(SecurityBase):
         return session
 
     def log_in(self, request: Request, response: Response, username: str) -> None:
-        """Send the cookie of a new session with the response."""
-        response.set_cookie(
-            COOKIE,
-            self.sessions.issue(username),
-            max_age=self.sessions.expiry,
-            path=base_path(request, self._path),
-            secure=request.url.scheme == "https",
-            httponly=True,
-            samesite="lax",
-        )
+        """Set the cookie of a new session on the response."""
+        path = base_path(request, self._path)
+        keep_cookie(request, response, COOKIE, self.sessions.issue(username), path, self.sessions.expiry)
 
     def log_out(self, request: Request, response: Response) -> None:
-        """End the session of the request, and have the browser forget it."""
+        """End the session of the request, and delete its cookie."""
         self.sessions.end(request.state.taskflow_visit.session)
         response.delete_cookie(COOKIE, path=base_path(request, self._path), httponly=True, samesite="lax")
 
 
+def keep_cookie(request: Request, response: Response, name: str, value: str, path: str, seconds: int) -> None:
+    """Have the browser keep a cookie for the addresses below ``path``, out of reach of scripts."""
+    response.set_cookie(
+        name,
+        value,
+        max_age=seconds,
+        path=path,
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="lax",
+    )
+
+
 def handle_refusals(app: FastAPI) -> None:
-    """Answer `NotLoggedInError` our own way, whatever the app does with other errors."""
+    """Answer `NotLoggedInError` in the admin's own way, whatever the app does with other errors."""
     app.add_exception_handler(NotLoggedInError, _answer)
 
 

@@ -1,28 +1,23 @@
-"""Sessions: who is logged in, in a signed cookie, with nothing kept on the server but what has ended."""
+"""Sessions: who is logged in, in a signed cookie. The server keeps only the sessions that were ended."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from itsdangerous import BadSignature, URLSafeTimedSerializer
+from itsdangerous import BadSignature
 
+from taskflow.admin.access.signing import serializer
 from taskflow.core.checks import check_int
-from taskflow.core.exceptions import ConfigurationError
 
 __all__ = ["Session", "Sessions"]
 
-logger = logging.getLogger("taskflow")
-
 SKEW = 60
-"""Seconds that the clock of another server, which signed the session, may be ahead of ours."""
+"""Seconds that the clock of the server that signed a session may be ahead of this one."""
 
-SALT = "taskflow.admin.session"
+PURPOSE = "taskflow.admin.session"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +38,23 @@ class Session:
 class Sessions:
     """Issues, reads and ends sessions.
 
-    Processes with the same ``secret_key`` and the same accounts accept each other's sessions. A logout
-    is known to the process that served it: others accept a copy of the cookie until it expires. The
-    browser that logged out has none.
+    Processes with the same key and the same accounts accept each other's sessions. Only the process that
+    served a logout knows of it: others accept a copy of the cookie until it expires. The browser that
+    logged out has none.
 
     Args:
-        secret_key: signs the sessions; ``None`` makes a random one, with a warning.
+        key: signs the sessions.
         expiry: seconds that a session lasts.
         accounts: text that changes with the accounts, and ends all sessions when it does.
         clock: seconds since 1970.
 
     Raises:
-        ConfigurationError: the key is empty, or the expiry is not a whole number of at least 1.
+        ConfigurationError: the expiry is not a whole number of at least 1.
     """
 
     def __init__(
         self,
-        secret_key: str | bytes | None,
+        key: str | bytes,
         expiry: int,
         accounts: str = "",
         clock: Callable[[], float] = time.time,
@@ -67,16 +62,11 @@ class Sessions:
         self.expiry = check_int("token_expiry", expiry, minimum=1)
         self._clock = clock
         self._ended: dict[str, float] = {}
-        self._serializer = URLSafeTimedSerializer(
-            _secret(secret_key),
-            salt=f"{SALT}.{accounts}",
-            serializer=json,  # its own would refuse a name that is not UTF-8
-            signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
-        )
+        self._serializer = serializer(key, f"{PURPOSE}.{accounts}")
 
     @property
     def ended(self) -> int:
-        """How many sessions are remembered because they were ended before their time."""
+        """How many sessions are remembered as ended by a logout."""
         return len(self._ended)
 
     def issue(self, username: str) -> str:
@@ -91,7 +81,7 @@ class Sessions:
             (username, session_id), issued = self._serializer.loads(token, return_timestamp=True)
         except BadSignature:
             return None
-        # Not itsdangerous's own max_age: it refuses what a clock a second ahead of ours has signed.
+        # Not itsdangerous's own max_age: it refuses a token of a server whose clock is a second ahead.
         if issued.timestamp() > self._clock() + SKEW:
             return None
         session = Session(username, session_id, issued.timestamp() + self.expiry)
@@ -102,19 +92,7 @@ class Sessions:
         return self._clock() < session.ends and session.session_id not in self._ended
 
     def end(self, session: Session) -> None:
-        """Accept the session no more."""
+        """End a session before its time."""
         now = self._clock()
         self._ended = {session_id: ends for session_id, ends in self._ended.items() if ends > now}
         self._ended[session.session_id] = session.ends
-
-
-def _secret(secret_key: str | bytes | None) -> str | bytes:
-    if secret_key is None:
-        logger.warning(
-            "TaskAdmin has auth but no secret_key: sessions end with this process, and other worker "
-            "processes do not accept them"
-        )
-        return secrets.token_bytes(32)
-    if not isinstance(secret_key, str | bytes) or not secret_key:
-        raise ConfigurationError("secret_key", "<redacted>", "must be text or bytes that is not empty")
-    return secret_key

@@ -1,1 +1,1 @@
-"""The REST API: what it answers, and where the numbers come from."""
+"""The REST API: its routes, what they answer, and the answers to errors."""

@@ -1,12 +1,12 @@
-"""Everything that there is to say of one task."""
+"""All that is known about one task."""
 
 from __future__ import annotations
 
 import reprlib
 from typing import Any
 
+from taskflow.admin.api.traces import Traces
 from taskflow.admin.options import TRACE_ID
-from taskflow.admin.traces import Traces
 from taskflow.core.exceptions import TaskflowError
 from taskflow.core.models import TaskRecord
 from taskflow.execution.retry import retry_id
@@ -18,7 +18,7 @@ REPR_LENGTH = 1_000
 
 
 class ShortRepr(reprlib.Repr):
-    """`repr` of arguments: of the large ones a part, so that no answer is megabytes."""
+    """`repr` of arguments; of large ones only a part, so that answers stay small."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class ShortRepr(reprlib.Repr):
         self.maxdeque = 50
 
     def of(self, value: object) -> str:
-        """The `repr` of a value, or what became of it."""
+        """The `repr` of a value; if it raises, which exception."""
         try:
             text = self.repr(value)
         except Exception as broken:
@@ -37,12 +37,12 @@ class ShortRepr(reprlib.Repr):
 
 
 class Details:
-    """Answers what is known of one task.
+    """Tells all that is known about one task.
 
     Args:
-        task_manager: whose tasks.
-        traces: their traces.
-        trace_url: address of a trace, with the place of its id in it; ``None`` for no links.
+        task_manager: the manager of the tasks.
+        traces: the traces of the tasks.
+        trace_url: address of a trace, with `TRACE_ID` for its id; ``None`` for no links.
         show_arguments: whether arguments are shown.
     """
 
@@ -56,10 +56,10 @@ class Details:
         self._repr = ShortRepr()
 
     async def of(self, record: TaskRecord) -> dict[str, Any]:
-        """The record, and what belongs to it.
+        """The record, with arguments, trace and retry.
 
         Raises:
-            BackendError: the backend cannot be asked.
+            BackendError: the backend does not answer.
         """
         again = await self._manager.history.get(retry_id(record.task_id))
         trace_id = self._traces.of(record)

@@ -1,4 +1,4 @@
-"""Errors of the engine as answers over HTTP."""
+"""Answers over HTTP for the errors of the engine."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ STATUS: dict[type[TaskflowError], int] = {
 
 @contextmanager
 def answered() -> Iterator[None]:
-    """Answer the request with what a `TaskflowError` of the block says.
+    """Turn a `TaskflowError` of the block into an answer with its message.
 
-    A wrong value of a query parameter is answered as FastAPI answers those that it finds itself.
+    A wrong value of a query parameter gets the same answer as one that FastAPI finds itself.
     """
     try:
         yield

@@ -13,7 +13,6 @@ from starlette.responses import Response
 from taskflow.admin.access.guard import visit_of
 from taskflow.admin.addresses import base_path
 from taskflow.admin.api.detail import Details
-from taskflow.admin.api.overview import Overview
 from taskflow.admin.api.problems import answered
 from taskflow.admin.api.schemas import (
     ActionResult,
@@ -27,8 +26,9 @@ from taskflow.admin.api.schemas import (
 from taskflow.admin.feed.client import Ticket
 from taskflow.admin.feed.hub import Hub
 from taskflow.admin.feed.sse import EventStreamResponse
-from taskflow.admin.health import health
 from taskflow.admin.replies import Reply, listing
+from taskflow.admin.stats.health import health
+from taskflow.admin.stats.overview import Overview
 from taskflow.core.exceptions import TaskFinishedError, TaskNotFoundError
 from taskflow.core.models import TaskRecord, TaskStatus
 from taskflow.core.query import MAX_PAGE, Cursor, TaskQuery
@@ -39,7 +39,7 @@ __all__ = ["Api"]
 TaskId = Annotated[str, Path(description="the id that `add_task` returned", max_length=200)]
 
 
-NO_NUL = r"^[^\x00]*$"  # no database takes it in a text
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL refuses NUL in a text
 CURSOR = r"^([0-9]{1,17}-[^\x00]+)?$"
 
 
@@ -53,7 +53,7 @@ def task_query(
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
     cursor: Annotated[str, Query(pattern=CURSOR, description="from the `Link` of the page before")] = "",
 ) -> TaskQuery:
-    """The query parameters of a listing. Every filter that is given must hold; a blank one is not given."""
+    """The query parameters of a listing. A task must match all filters; a blank filter counts as absent."""
     with answered():
         return TaskQuery(
             status=status or (),
@@ -76,10 +76,10 @@ class Api:
 
     Args:
         path: the admin's path.
-        task_manager: whose tasks.
-        overview: the numbers at a glance.
-        details: what is known of one task.
-        hub: feeds the stream.
+        task_manager: the manager of the tasks.
+        overview: the numbers.
+        details: all that is known about one task.
+        hub: the live stream.
     """
 
     def __init__(
@@ -92,11 +92,17 @@ class Api:
         self._hub = hub
 
     def add_routes(self, router: APIRouter) -> None:
-        """Add them, the fixed paths before the one that takes any id."""
+        """Add the routes; the fixed paths come before the path that takes any id."""
         _get(router, "", self.list_tasks, list[Task], error_answers(503))
         _get(router, "/metrics", self.metrics, MetricsSummary, error_answers(503))
         _get(router, "/overview", self.overview, OverviewAnswer)
-        _get(router, "/health", self.health, Health, {503: {"model": Health, "description": "It cannot"}})
+        _get(
+            router,
+            "/health",
+            self.health,
+            Health,
+            {503: {"model": Health, "description": "The manager cannot do its work"}},
+        )
         router.add_api_route("/stream", self.stream, include_in_schema=False)
         _get(router, "/{task_id}", self.get_task, TaskDetail, error_answers(404, 503))
         _post(router, "/{task_id}/retry", self.retry)
@@ -105,7 +111,7 @@ class Api:
     async def list_tasks(self, request: Request, query: Annotated[TaskQuery, Depends(task_query)]) -> Reply:
         """List tasks, newest first.
 
-        Where there are more, the header `Link` tells the next page, with `rel="next"`.
+        If there are more, the header `Link` has the address of the next page, with `rel="next"`.
         """
         with answered():
             page = await self._manager.history.page(query)
@@ -115,7 +121,7 @@ class Api:
         return Reply(await listing(page.records), headers=headers)
 
     def _following(self, request: Request, cursor: Cursor) -> str:
-        """Where the next page is: a path, because the host that we see may be a proxy's own name for us."""
+        """The address of the next page: a path without a host, because a proxy may have replaced the host."""
         filters = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
         return f"{base_path(request, self._path)}?{urlencode([*filters, ('cursor', str(cursor))])}"
 
@@ -125,8 +131,8 @@ class Api:
             return Reply(await self._overview.metrics())
 
     async def overview(self) -> Reply:
-        """Counts, activity, pools, observers and health at a glance."""
-        return Reply(await self._overview.glance())
+        """Counts, activity, pools, observers and health."""
+        return Reply(await self._overview.current())
 
     async def health(self) -> Reply:
         """Whether the manager can do its work."""
@@ -148,14 +154,14 @@ class Api:
         return EventStreamResponse(chunks)
 
     async def get_task(self, task_id: TaskId) -> Reply:
-        """One task, with its arguments where those are shown, its trace and its retry."""
+        """One task, with its trace, its retry, and its arguments if those are shown."""
         with answered():
             return Reply(await self._details.of(await self._find(task_id)))
 
     async def retry(self, task_id: TaskId) -> Reply:
         """Run a failed, interrupted or cancelled task again, as a new task.
 
-        Asked twice, it answers with the task that the first request made.
+        A second request answers with the task that the first one made.
         """
         with answered():
             again = await self._manager.retry(task_id)
@@ -163,7 +169,7 @@ class Api:
             return _acted(again)
 
     async def cancel(self, task_id: TaskId) -> Reply:
-        """Cancel a task: one that waits never runs, an async one that runs is stopped where it awaits."""
+        """Cancel a task. A waiting task never runs; a running async one is stopped where it awaits."""
         with answered():
             try:
                 return _acted(self._manager.cancel(task_id))
@@ -171,7 +177,9 @@ class Api:
                 record = await self._find(task_id)
                 if record.finished:
                     raise TaskFinishedError(task_id, record.status) from None
-        raise HTTPException(409, f"task {task_id} belongs to another instance: it can be cancelled there")
+        raise HTTPException(
+            409, f"task {task_id} belongs to another instance, and can only be cancelled there"
+        )
 
     async def _find(self, task_id: str) -> TaskRecord:
         record = await self._manager.history.get(task_id)

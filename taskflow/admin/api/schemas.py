@@ -1,4 +1,4 @@
-"""What the API answers, for the OpenAPI schema."""
+"""Models of the answers, for the OpenAPI schema."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ErrorAnswer(BaseModel):
 
 
 class Attempt(BaseModel):
-    """An attempt that failed and was followed by another one."""
+    """A failed attempt that was followed by another one."""
 
     started_at: AwareDatetime
     ended_at: AwareDatetime
@@ -48,7 +48,7 @@ class Task(BaseModel):
     duration: float | None = Field(description="seconds from the first start to the end")
     retries_used: int
     max_retries: int
-    attempt: int = Field(description="the latest attempt, 0 for the first run")
+    attempt: int = Field(description="the latest attempt: 0 for the first run, which pages show as 1")
     error: str | None
     error_type: str | None = Field(description="qualified class name of the exception")
     stacktrace: str | None
@@ -56,7 +56,7 @@ class Task(BaseModel):
     idempotency_key: str | None
     tags: dict[str, str]
     retry_of: str | None = Field(description="id of the task that this one repeats")
-    reason: str | None = Field(description="why it was interrupted, cancelled, requeued or rescued")
+    reason: str | None = Field(description="why the task was interrupted, cancelled, requeued or rescued")
     durable: bool = Field(description="whether it survives a crash of its process")
     duplicate_of: str | None = Field(description="id of the task that held its idempotency key first")
     attempt_started: AwareDatetime | None = Field(description="when the latest attempt started")
@@ -65,14 +65,14 @@ class Task(BaseModel):
 
 
 class Arguments(BaseModel):
-    """A call's arguments, each as its `repr`, cut to a length that can be read."""
+    """The arguments of a call, each as its `repr`; long ones are cut."""
 
     args: list[str]
     kwargs: dict[str, str]
 
 
 class TaskDetail(Task):
-    """A task's record, and what belongs to it."""
+    """A task's record, with arguments, trace and retry."""
 
     arguments: Arguments | None = Field(description="null unless `display_func_args=True`")
     arguments_error: str | None = Field(description="why the arguments cannot be shown")
@@ -89,8 +89,9 @@ class ActionResult(BaseModel):
 
 
 class Percentiles(BaseModel):
-    """Seconds that 50, 95 and 99 of 100 tasks did not exceed: of those that ended in the last ten
-    minutes, to within 5 %; null if there were none.
+    """Percentiles of the durations of tasks that ended in the last ten minutes, in seconds.
+
+    They are off by 5 % at most; null if no task ended.
     """
 
     p50: float | None
@@ -143,14 +144,18 @@ class TaskActivity(Percentiles):
 
     func_name: str
     registered: bool
-    counts: StatusCounts = Field(description="now, and of finished ones since the process started")
-    throughput: list[int] = Field(description="tasks that ended, per bucket; the last bucket is the present")
-    failures: list[int] = Field(description="those of them that failed")
-    latency_p95: list[float | None] = Field(description="seconds, per bucket")
+    counts: StatusCounts = Field(
+        description="unfinished tasks now, and finished ones since the process started"
+    )
+    throughput: list[int] = Field(
+        description="tasks that ended, for each bucket; the last bucket is the present"
+    )
+    failures: list[int] = Field(description="tasks that failed, for each bucket")
+    latency_p95: list[float | None] = Field(description="seconds, for each bucket; null if no task ended")
 
 
 class OldestTasks(BaseModel):
-    """Seconds that the task has been there which has been in a state for longest."""
+    """For each state, the seconds that one task has been in it for longest; null without a task."""
 
     pending: float | None
     running: float | None
@@ -180,13 +185,15 @@ class Health(BaseModel):
 
 
 class OverviewAnswer(BaseModel):
-    """What a page shows before the first message of the stream."""
+    """The numbers that the dashboard shows above its list."""
 
     now: AwareDatetime
     counts: StatusCounts
     success_rate: float | None
     pools: list[PoolLevel]
-    tasks: list[TaskActivity]
+    tasks: list[TaskActivity] = Field(
+        description="each function that is registered or ran; the busiest first"
+    )
     bucket_seconds: int
     buckets: int
     oldest: OldestTasks
@@ -205,7 +212,7 @@ DESCRIPTIONS = {
     401: "No valid session",
     403: "The request comes from a page of another origin",
     404: "No task has this id",
-    409: "It cannot be done with this task",
-    422: "A parameter has a value that it cannot have",
+    409: "This task does not allow it",
+    422: "A parameter has a wrong value",
     503: "The manager is stopping, or its backend cannot be used",
 }

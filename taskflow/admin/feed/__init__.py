@@ -1,1 +1,1 @@
-"""The live stream: every change as a server-sent event."""
+"""The live stream: each change of a task as a server-sent event."""

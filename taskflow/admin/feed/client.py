@@ -1,4 +1,4 @@
-"""One who listens to the live stream: what to send next, and when."""
+"""A client of the live stream: what is sent to it, and when."""
 
 from __future__ import annotations
 
@@ -9,36 +9,39 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+
 from taskflow.admin.feed.messages import Change
 from taskflow.admin.feed.ring import BehindError, Ring
-from taskflow.admin.feed.sse import HEARTBEAT, frame
+from taskflow.admin.feed.sse import frame
 
 __all__ = ["TICK", "Client", "Ticket"]
 
 TICK = 0.2
-"""Seconds between two looks at what has changed."""
+"""Seconds between two chunks of changes."""
 
 AFTER_RESET = 2.0
-"""Seconds that a client is left alone after it was told to load everything again."""
+"""Seconds without messages after a client was told to load everything again."""
 
 HEARTBEAT_INTERVAL = 15.0
+"""Seconds without a message until a comment is sent: proxies close a connection that looks idle."""
 
 RECONNECT = 2_000
-"""Milliseconds after which a browser comes back."""
+"""Milliseconds after which a browser is to reconnect."""
 
 
 def always() -> bool:
-    """For those whom nothing limits."""
+    """Valid for ever: there is no session."""
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What a client comes with.
+    """What a client's request says.
 
     Attributes:
-        last_event_id: the position of the last message that it got, if it was here before.
-        lasts: whether what let it in still would.
+        last_event_id: the position of the last message that the client got, if it reconnects.
+        lasts: whether its session is still valid.
     """
 
     last_event_id: str | None = None
@@ -46,7 +49,7 @@ class Ticket:
 
 
 class News(Protocol):
-    """Something that is told beside the changes.
+    """Messages that are sent besides the changes.
 
     Attributes:
         message: the latest; ``None`` before the first.
@@ -56,12 +59,12 @@ class News(Protocol):
 
 
 class Client:
-    """One who listens.
+    """A client of the stream.
 
     Args:
-        ring: where the messages are.
-        ticket: what it comes with.
-        phase: seconds, less than `TICK`, by which its ticks come before those of others.
+        ring: the messages.
+        ticket: what its request says.
+        phase: seconds, less than `TICK`, by which its ticks come before those of other groups.
 
     Attributes:
         closed: set it to end the stream.
@@ -85,8 +88,8 @@ class Client:
             self._missed_some = True
 
     async def chunks(self, news: News | None = None) -> AsyncGenerator[bytes, None]:
-        """What there is to send, until `closed`, or until the ticket lasts no longer."""
-        yield f"retry: {RECONNECT}\nid: {self._ring.position(self._next)}\n\n".encode("ascii")
+        """The chunks to send, until `closed` is set or the session ends."""
+        yield format_sse_event(id=self._ring.position(self._next), retry=RECONNECT)
         shown: bytes | None = None
         sent_at = time.monotonic()
         while not self.closed.is_set() and self._lasts():
@@ -95,7 +98,7 @@ class Client:
                 shown = news.message
                 chunk += shown or b""
             if not chunk and time.monotonic() - sent_at >= HEARTBEAT_INTERVAL:
-                chunk = HEARTBEAT
+                chunk = KEEPALIVE_COMMENT
             if chunk:
                 yield chunk
                 sent_at = time.monotonic()
@@ -108,8 +111,8 @@ class Client:
             self._missed_some = True
         if not self._missed_some:
             return chunk
-        # Later messages are of no use to somebody who has to load everything again anyway, and while
-        # more happens than anybody can follow, that should not be all the time.
+        # The client has to load everything again, so what follows in the ring is of no use to it. The
+        # pause keeps it from doing so all the time while more happens than it can follow.
         self._missed_some = False
         self._next = self._ring.end
         self._rest = AFTER_RESET

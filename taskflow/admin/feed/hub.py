@@ -1,6 +1,6 @@
-"""The live stream: every change is encoded once, whoever listens, and nobody who listens is waited for.
+"""The hub of the live stream: gets events, and gives them to the clients.
 
-::
+Each change is encoded once, however many clients there are, and no client delays another one::
 
     events, from any thread ──► Ring ──► a chunk at each tick ──► the connections of a group of clients
 """
@@ -28,48 +28,51 @@ __all__ = ["Hub"]
 logger = logging.getLogger("taskflow")
 
 GROUPS = 8
-"""Clients look in groups, one after the other within a tick: sending to all at once would take long."""
+"""Clients are served in groups, one group after the other within a tick, so that no pause is long."""
 
 OVERVIEW_INTERVAL = 1.0
 """Seconds between two overviews while something changes."""
 OVERVIEW_AT_REST = 10.0
+"""Seconds between two overviews while nothing changes."""
 OVERVIEW_SHARE = 0.05
-"""Share of the time that making overviews may take: with very many records they come less often."""
+"""Share of the time that overviews may take: with very many records they are made less often."""
 
 LINGER = 60.0
-"""Seconds without any client until events are left alone: who comes back sooner misses nothing."""
+"""Seconds without any client until events are no longer kept. A client that returns before misses none."""
 
 RING_SIZE = 8_192
+"""Changes of all tasks that are kept for clients that reconnect."""
 TASK_RING_SIZE = 2_048
+"""Changes and log lines of one task that are kept."""
 
-Glance = Callable[[], Awaitable[dict[str, Any]]]
+MakeOverview = Callable[[], Awaitable[dict[str, Any]]]
 
 
 class Hub:
-    """Reads the event stream while somebody listens, and for a while after, and feeds clients.
+    """Reads the event stream while there are clients and for `LINGER` seconds after, and serves them.
 
     Args:
-        task_manager: whose stream.
-        glance: makes the overview.
+        task_manager: the manager of the tasks.
+        make_overview: makes the overview.
 
     Attributes:
         closed: whether `close` was called.
     """
 
-    def __init__(self, task_manager: TaskManager, glance: Glance) -> None:
+    def __init__(self, task_manager: TaskManager, make_overview: MakeOverview) -> None:
         self.closed = False
         self._stream = task_manager.stream
         self._store = task_manager.store
         self._ring = _ring(RING_SIZE)
         self._unsubscribe: Callable[[], None] | None = None
-        self._farewell: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.TimerHandle | None = None
         self._watched: dict[str, list[Ring[Change]]] = {}
         self._clients: set[Client] = set()
         self._phases = itertools.cycle(TICK * group / GROUPS for group in range(GROUPS))
-        self._overviews = Overviews(glance, lambda: self._ring.end)
+        self._overviews = Overviews(make_overview, lambda: self._ring.end)
 
     async def follow(self, ticket: Ticket) -> AsyncGenerator[bytes, None]:
-        """Chunks with every task's changes and with overviews, until `close`."""
+        """Chunks with the changes of all tasks and with overviews, until `close`."""
         self._subscribe()
         client = Client(self._ring, ticket, next(self._phases))
         with self._joined(client), self._overviews.wanted():
@@ -86,20 +89,20 @@ class Hub:
                 yield chunk
 
     def close(self) -> None:
-        """End every stream that there is; on the event loop."""
+        """End all streams; on the event loop."""
         self.closed = True
         for client in self._clients:
             client.closed.set()
 
     def _subscribe(self) -> None:
-        if self._farewell is not None:
-            self._farewell.cancel()
+        if self._leaving is not None:
+            self._leaving.cancel()
         if self._unsubscribe is None:
-            self._ring = _ring(RING_SIZE)  # positions in the old one would hide what was missed
+            self._ring = _ring(RING_SIZE)  # the old one has no events of the time without clients
             self._unsubscribe = self._stream.subscribe(self._receive)
 
     def _receive(self, event: LifecycleEvent | LogEvent) -> None:
-        """Take note of an event; from any thread."""
+        """Add an event to the rings; from any thread."""
         watchers = self._watched.get(event.task_id, ())
         if isinstance(event, LogEvent):
             for ring in watchers:
@@ -119,7 +122,7 @@ class Hub:
         finally:
             self._clients.discard(client)
             if not self._clients:
-                self._farewell = asyncio.get_running_loop().call_later(LINGER, self._leave)
+                self._leaving = asyncio.get_running_loop().call_later(LINGER, self._leave)
 
     def _leave(self) -> None:
         if not self._clients and self._unsubscribe is not None:
@@ -128,7 +131,7 @@ class Hub:
 
     @contextlib.contextmanager
     def _watching(self, task_id: str, ring: Ring[Change]) -> Iterator[None]:
-        # Lists are replaced, never changed: other threads go through them.
+        # A list is replaced, never changed: other threads may be iterating over it.
         self._watched[task_id] = [*self._watched.get(task_id, ()), ring]
         try:
             yield
@@ -143,29 +146,29 @@ def _ring(size: int) -> Ring[Change]:
 
 
 class Overviews:
-    """Makes the overview's message now and then, while somebody wants it.
+    """Makes the message with the overview from time to time, while there are clients that want it.
 
     Args:
-        glance: makes the overview.
-        version: changes whenever something happens.
+        make_overview: makes the overview.
+        version: returns another number after each event.
 
     Attributes:
         message: the latest; ``None`` before the first.
     """
 
-    def __init__(self, glance: Glance, version: Callable[[], int]) -> None:
+    def __init__(self, make_overview: MakeOverview, version: Callable[[], int]) -> None:
         self.message: bytes | None = None
-        self._glance = glance
+        self._make_overview = make_overview
         self._version = version
         self._wanted = 0
         self._maker: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def wanted(self) -> Iterator[None]:
-        """Make overviews within the block."""
+        """Make overviews as long as the block runs."""
         self._wanted += 1
         if self._maker is None or self._maker.get_loop() is not asyncio.get_running_loop():
-            # An empty context: it outlives the request that happens to start it.
+            # An empty context: the task goes on after the request that starts it.
             self._maker = asyncio.get_running_loop().create_task(self._make(), context=contextvars.Context())
         try:
             yield
@@ -180,12 +183,12 @@ class Overviews:
             version: int | None = self._version()
             started = time.monotonic()
             try:
-                self.message = frame("overview", await self._glance())
+                self.message = frame("overview", await self._make_overview())
             except Exception:
                 logger.exception("the overview could not be made")
-                version = None  # try again soon
+                version = None  # make it again after the pause
             rest = max(OVERVIEW_INTERVAL, (time.monotonic() - started) / OVERVIEW_SHARE)
             await asyncio.sleep(rest)
-            # No asyncio.Event: events come from any thread, and far more often than this looks.
+            # No asyncio.Event: events come from any thread, and far more often than an overview is made.
             while self._version() == version and time.monotonic() - started < OVERVIEW_AT_REST:  # noqa: ASYNC110
                 await asyncio.sleep(TICK)

@@ -1,4 +1,4 @@
-"""What the stream says of a change."""
+"""The messages of the stream."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from taskflow.core.events import LifecycleEvent, LogEvent
 __all__ = ["Change", "encode_change", "slim"]
 
 ERROR_LENGTH = 200
-"""Characters of an error: who wants all of it asks for the record."""
+"""Characters of an error that are sent; the record has all of it."""
 
 Change = tuple[LifecycleEvent | LogEvent, datetime | None]
-"""An event, and when its task was enqueued, if that is known."""
+"""An event, and when its task was created, if that is known."""
 
 
 def slim(event: LifecycleEvent) -> LifecycleEvent:
-    """The event without what would keep much memory alive: traceback and long error."""
+    """The event without traceback and long error: events in a ring must not keep much memory."""
     if event.error is None and event.stacktrace is None:
         return event
     return dataclasses.replace(event, stacktrace=None, error=(event.error or "")[:ERROR_LENGTH])
 
 
 def encode_change(change: Change, position: str) -> bytes:
-    """A change as a message at its position."""
+    """A change as a message with its position."""
     event, created = change
     if isinstance(event, LogEvent):
         return frame("log", _log(event), position)

@@ -1,4 +1,4 @@
-"""The latest messages of a stream, so that who was away for a moment gets what was missed."""
+"""The latest messages of a stream, for clients that reconnect."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["BehindError", "Ring"]
 T = TypeVar("T")
 
 BURST = 1_000
-"""Messages of one chunk at most: encoding them takes some milliseconds of the event loop."""
+"""Messages in one chunk at most: encoding them blocks the event loop for some milliseconds."""
 
 
 class BehindError(Exception):
-    """The position is no longer, or was never, in the ring."""
+    """The ring does not have this position, or no longer."""
 
 
 @dataclass(slots=True)
 class Entry(Generic[T]):
-    """A message that is encoded when somebody first wants it."""
+    """A message; it is encoded when it is first sent."""
 
     message: T
     encoded: bytes | None = None
@@ -32,7 +32,7 @@ class Entry(Generic[T]):
 
 @dataclass(slots=True)
 class Joined:
-    """Chunks up to one place, by where they start: clients that keep up all want the same one."""
+    """Chunks that end at one place, by the number that they start with: most clients need the same one."""
 
     stop: int = -1
     chunks: dict[int, bytes] = field(default_factory=dict)
@@ -44,37 +44,37 @@ class Ring(Generic[T]):
     `append` may be called from any thread, everything else from the event loop's.
 
     Args:
-        size: how many it holds.
-        encode: a message and its position as bytes.
+        size: number of messages that it holds.
+        encode: makes bytes of a message and its position.
 
     Attributes:
-        end: number of the message that comes next.
+        end: the number that the next message will have.
     """
 
     def __init__(self, size: int, encode: Callable[[T, str], bytes]) -> None:
         self.end = 0
-        self._epoch = secrets.token_hex(4)  # numbers of another process or ring mean nothing here
+        self._epoch = secrets.token_hex(4)  # tells positions of other processes and rings
         self._encode = encode
         self._entries: deque[Entry[T]] = deque(maxlen=size)
         self._lock = threading.Lock()
         self._joined = Joined()
 
     def append(self, message: T) -> None:
-        """Add a message; the oldest one goes if there is no more room."""
+        """Add a message; a full ring drops its oldest one."""
         entry = Entry(message)
         with self._lock:
             self._entries.append(entry)
             self.end += 1
 
     def position(self, number: int) -> str:
-        """What stands for the place before the message of that number."""
+        """A text for the place before the message with this number."""
         return f"{self._epoch}-{number}"
 
     def resume(self, position: str) -> int:
-        """The number of the first message that was missed.
+        """The number of the first message after a position.
 
         Raises:
-            BehindError: the position is not one of this ring's, or is too far back.
+            BehindError: the position is not of this ring, or its messages are gone.
         """
         epoch, _, number = position.partition("-")
         if epoch != self._epoch or not (number.isascii() and number.isdigit() and len(number) < 18):
@@ -84,7 +84,7 @@ class Ring(Generic[T]):
         return int(number)
 
     def chunk(self, start: int) -> tuple[bytes, int]:
-        """The messages from number ``start`` on, at most `BURST`, and the number to go on with.
+        """The messages from number ``start`` on, at most `BURST`, and the number of the message after them.
 
         Raises:
             BehindError: that message is gone.

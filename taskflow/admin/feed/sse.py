@@ -1,7 +1,4 @@
-"""Server-sent events: how messages are framed, and the response that carries them.
-
-Source of the format: https://html.spec.whatwg.org/multipage/server-sent-events.html
-"""
+"""Server-sent events: messages in that format, and the response that carries them."""
 
 from __future__ import annotations
 
@@ -10,43 +7,42 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from fastapi.sse import format_sse_event
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from taskflow.admin.replies import encode
 
-__all__ = ["HEARTBEAT", "EventStreamResponse", "frame"]
+__all__ = ["EventStreamResponse", "frame"]
 
 logger = logging.getLogger("taskflow")
 
-HEARTBEAT = b":\n\n"
-"""A comment: keeps proxies from closing what looks idle."""
-
 SEND_TIMEOUT = 20.0
-"""Seconds after which a client that takes nothing more is given up.
+"""Seconds without a read after which the stream of a client ends.
 
-What the server has buffered for it stays until the connection breaks, and uvicorn's shutdown waits for
-that: ``--timeout-graceful-shutdown`` sets it a limit.
+What the server has buffered for the client stays until the connection breaks. uvicorn's shutdown waits for
+that; ``--timeout-graceful-shutdown`` limits how long.
 """
 
 HEADERS = {
     "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",  # nginx would collect the messages
+    "X-Accel-Buffering": "no",  # or nginx collects messages before it sends them
     "X-Content-Type-Options": "nosniff",
 }
 
 
 def frame(event: str, data: object, position: str | None = None) -> bytes:
-    """One message. ``position`` is what a browser sends as ``Last-Event-ID`` when it comes back."""
-    identity = "" if position is None else f"id: {position}\n"
-    return f"{identity}event: {event}\ndata: {encode(data)}\n\n".encode("ascii")
+    """One message. A browser that reconnects sends the last ``position`` back, as ``Last-Event-ID``."""
+    return format_sse_event(data_str=encode(data), event=event, id=position)
 
 
 class EventStreamResponse(Response):
-    """Sends chunks of messages until they end, or the client has gone or takes nothing more.
+    """Sends chunks of messages until there are no more, or the client disconnects or stops reading.
+
+    FastAPI's `EventSourceResponse` has no such timeout.
 
     Args:
-        chunks: the messages; closed at the end.
+        chunks: the messages; the generator is closed at the end.
         send_timeout: seconds that the client may take for a chunk.
     """
 
@@ -60,7 +56,7 @@ class EventStreamResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
-        # Servers tell nobody who only sends that the client has gone.
+        # Only `receive` tells that a client has disconnected.
         gone = asyncio.ensure_future(_disconnected(receive))
         sending = asyncio.ensure_future(self._send(send))
         try:
@@ -81,7 +77,9 @@ class EventStreamResponse(Response):
                     await self._within(send, {"type": "http.response.body", "body": chunk, "more_body": True})
                 await self._within(send, {"type": "http.response.body", "body": b"", "more_body": False})
             except TimeoutError:
-                logger.info("a client of the stream took nothing for %g s: given up", self._send_timeout)
+                logger.info(
+                    "a client of the stream read nothing for %g s: its stream ends", self._send_timeout
+                )
 
     async def _within(self, send: Send, message: Message) -> None:
         async with asyncio.timeout(self._send_timeout):

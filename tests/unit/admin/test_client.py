@@ -27,7 +27,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_what_comes_is_sent_from_the_first_look_on(ring: Ring[Any]):
     ring.append("before")
     chunks = Client(ring, Ticket(), 0.0).chunks()
-    assert await anext(chunks) == f"retry: 2000\nid: {ring.position(1)}\n\n".encode()
+    assert await anext(chunks) == f"id: {ring.position(1)}\nretry: 2000\n\n".encode()
     ring.append("one")
     ring.append("two")
     assert await anext(chunks) == b"one@2 two@3 "
@@ -40,7 +40,7 @@ async def test_who_cannot_keep_up_is_told_to_load_everything_again_once_and_goes
     await anext(chunks)
     for number in range(5):
         ring.append(number)
-    assert await anext(chunks) == f"id: {ring.position(5)}\nevent: reset\ndata: {{}}\n\n".encode()
+    assert await anext(chunks) == f"event: reset\ndata: {{}}\nid: {ring.position(5)}\n\n".encode()
     ring.append("next")
     assert await anext(chunks) == b"next@6 "
 

@@ -17,7 +17,7 @@ def documented() -> set[str]:
 
 
 def test_the_dashboard_has_a_sentence_for_every_reason():
-    script = (Path(admin.__file__).parent / "pages" / "static" / "facts.js").read_text()
+    script = (Path(admin.__file__).parent / "pages" / "static" / "detail" / "facts.js").read_text()
     _, _, table = script.partition("const REASONS = {")
     table, _, _ = table.partition("};")
     assert documented() == set(re.findall(r"^  (\w+):", table, re.MULTILINE))

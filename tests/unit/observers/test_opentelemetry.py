@@ -144,7 +144,7 @@ def test_a_task_that_succeeds_on_retry_is_not_an_error_but_its_failed_attempt_is
     traced.move(RETRYING, failure=BROKEN)
     traced.run()
     traced.move(SUCCESS)
-    run, first, second = (traced.spans[name] for name in ("run send", "attempt 0", "attempt 1"))
+    run, first, second = (traced.spans[name] for name in ("run send", "attempt 1", "attempt 2"))
     assert [own(run), own(run)] == [parent(first), parent(second)]
     assert [StatusCode.ERROR, StatusCode.UNSET, StatusCode.UNSET] == [
         span.status.status_code for span in (first, second, run)
@@ -162,7 +162,7 @@ def test_a_failed_attempt_carries_its_exception_and_the_run_only_its_type() -> N
     traced.move(RETRYING, failure=BROKEN)
     traced.run()
     traced.move(FAILED, failure=BROKEN)
-    run, attempt = traced.spans["run send"], traced.spans["attempt 1"]
+    run, attempt = traced.spans["run send"], traced.spans["attempt 2"]
     (exception,) = attempt.events
     assert "exception" == exception.name
     assert {
@@ -234,8 +234,8 @@ def test_the_code_of_an_attempt_runs_in_its_span_and_leaves_the_callers_context_
         assert request is trace.get_current_span()
     traced.context.run(lambda: traced.tracer.start_span("query").end())
     traced.move(SUCCESS)
-    assert own(traced.spans["attempt 0"]) == with_task.get_span_context().span_id
-    assert own(traced.spans["attempt 0"]) == parent(traced.spans["query"])
+    assert own(traced.spans["attempt 1"]) == with_task.get_span_context().span_id
+    assert own(traced.spans["attempt 1"]) == parent(traced.spans["query"])
 
 
 def test_more_tags_than_a_span_has_room_for_push_out_nothing_of_importance() -> None:
@@ -360,14 +360,14 @@ def test_a_run_that_is_given_back_to_the_queue_ends_pending_and_the_next_one_lin
     traced.enqueue(remember=True, max_retries=1)
     traced.run()
     traced.move(PENDING, reason="requeued")
-    run, attempt, enqueue = (traced.spans[name] for name in ("run send", "attempt 0", "enqueue send"))
+    run, attempt, enqueue = (traced.spans[name] for name in ("run send", "attempt 1", "enqueue send"))
     assert ("pending", "pending") == tuple(attributes(s)["taskflow.task.status"] for s in (run, attempt))
     assert (1, "requeued") == tuple(attributes(run)[f"taskflow.task.{key}"] for key in ("attempts", "reason"))
     assert StatusCode.UNSET == run.status.status_code
     traced.exporter.clear()
     traced.run()
     traced.move(SUCCESS)
-    assert {"run send", "attempt 0"} == traced.spans.keys()
+    assert {"run send", "attempt 1"} == traced.spans.keys()
     assert [own(enqueue)] == [link.context.span_id for link in traced.spans["run send"].links]
 
 
@@ -377,7 +377,7 @@ def test_an_interrupted_or_cancelled_task_has_that_status_and_is_no_error(status
     traced.enqueue(max_retries=1)
     traced.run()
     traced.move(status, reason="shutdown")
-    run, attempt = traced.spans["run send"], traced.spans["attempt 0"]
+    run, attempt = traced.spans["run send"], traced.spans["attempt 1"]
     assert [status.value, status.value] == [attributes(s)["taskflow.task.status"] for s in (run, attempt)]
     assert [StatusCode.UNSET, StatusCode.UNSET] == [s.status.status_code for s in (run, attempt)]
     assert "error.type" not in {**attributes(run), **attributes(attempt)}
@@ -443,7 +443,7 @@ def test_a_log_line_is_an_event_on_the_span_of_its_attempt_named_by_its_message(
     traced.run()
     traced.log("sent to ann", level="warning", bytes=512, seconds=0.5, ok=True)
     traced.move(SUCCESS)
-    (line,) = traced.spans["attempt 0"].events
+    (line,) = traced.spans["attempt 1"].events
     assert "sent to ann" == line.name
     assert {"log.severity": "warning", "bytes": 512, "seconds": 0.5, "ok": True} == dict(
         line.attributes or {}
@@ -482,7 +482,7 @@ def test_lines_beyond_the_cap_of_a_run_are_counted_on_its_span() -> None:
     for message in ("two", "three", "four"):
         traced.log(message)
     traced.move(SUCCESS)
-    assert ["two"] == [event.name for event in traced.spans["attempt 1"].events]
+    assert ["two"] == [event.name for event in traced.spans["attempt 2"].events]
     assert 2 == attributes(traced.spans["run send"])["taskflow.task.dropped_logs"]
 
 
