@@ -53,8 +53,9 @@ class LifecycleEvent:
         registered: whether the function was registered with ``@task_manager.task()``.
         code_function: ``module.qualname`` of the function.
         reason: why the task was interrupted, cancelled, requeued or rescued: ``shutdown``,
-            ``not_dispatched``, ``duplicate``, ``requeued``, ``rescued``, ``poison``, ``user`` or
-            ``lease_lost`` (another instance has taken it over).
+            ``not_dispatched``, ``duplicate``, ``requeued``, ``rescued``, ``poison``, ``user``,
+            ``lease_lost`` (another instance has taken it over), ``store_lost`` (its row was deleted) or
+            ``request_cancelled`` (its request was cancelled, and no started manager owned it).
         retry_of: id of the task that this one repeats.
         trace_context: carrier that observers filled in `TaskObserver.inject` before a restart.
         span: the OpenTelemetry span that was current when the event was made: during an attempt its

@@ -24,7 +24,7 @@ logger = logging.getLogger("taskflow")
 COMPLAINT_INTERVAL = 60.0
 """Seconds between two log records about failures; also if it worked in between: trouble may come and go."""
 
-READS: Final = frozenset({"claimable", "unclaimable"})
+READS: Final = frozenset({"claimable", "incarnation", "unclaimable"})
 """Operations that only read: they also succeed on a full disk or a read-only server."""
 
 

@@ -50,10 +50,24 @@ class DurableTask:
         sent: whether the backend has or may have a row of it, or is about to be given one.
         refused: why it was not stored; ``None`` if it was, or that is still open.
         holder: id of the task that was there first, if that is why.
-        lost: whether another instance has taken it over.
+        lost: whether it is not ours any more: another instance has it, or somebody has deleted its row.
+        deleted: whether it is the latter.
+        stored_in: the incarnation of the store that has its row; see `SnapshotBackend.incarnation`.
     """
 
-    __slots__ = ("_journal", "_waiters", "holder", "lost", "queued", "record", "refused", "sent", "status")
+    __slots__ = (
+        "_journal",
+        "_waiters",
+        "deleted",
+        "holder",
+        "lost",
+        "queued",
+        "record",
+        "refused",
+        "sent",
+        "status",
+        "stored_in",
+    )
 
     def __init__(self, journal: Journal, record: TaskRecord, status: TaskStatus | None = None) -> None:
         self.record = record
@@ -63,6 +77,8 @@ class DurableTask:
         self.refused: str | None = None
         self.holder: str | None = None
         self.lost = False
+        self.deleted = False
+        self.stored_in: str | None = None
         self._journal = journal
         self._waiters = Waiters()
 
@@ -140,7 +156,7 @@ class Journal:
     Args:
         instance: whose rows they are.
         on_refused: called with a task that could not be stored; from any thread.
-        on_lost: called with a task that another instance has taken over.
+        on_lost: called with a task that is not ours any more.
     """
 
     def __init__(
@@ -162,6 +178,7 @@ class Journal:
         self._down: str | None = None
         self._suspended = False
         self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+        self._incarnation: str | None = None
 
     @property
     def running(self) -> bool:
@@ -188,7 +205,19 @@ class Journal:
     def adopt(self, record: TaskRecord, status: TaskStatus) -> DurableTask:
         """Take note of a task that was taken over, and that the backend has in the state ``status``."""
         task = self._tasks[record.task_id] = DurableTask(self, record, status)
+        task.stored_in = self._incarnation
         return task
+
+    async def recognise(self) -> bool:
+        """Ask the store which incarnation it is: whether it is another one than before.
+
+        Raises:
+            BackendError: it cannot be asked.
+        """
+        known = self._incarnation
+        asked = self._instance.backend.incarnation()
+        self._incarnation = await self._instance.vitals.measure("incarnation", asked)
+        return known != self._incarnation
 
     def find(self, task_id: str) -> DurableTask | None:
         """The unfinished task with this id, or ``None``."""
@@ -327,14 +356,29 @@ class Journal:
             entry.task.sent = True
         try:
             outcomes = await self._instance.commit(lambda token: [entry.change(token) for entry in group])
+            emptied = any(outcome.missing for outcome in outcomes) and await self.recognise()
         except BackendError as error:
             self._give_back(group, str(error))
             await self._wait_a_while()
-        else:
-            self._down = None
-            self._backoff.reset()
-            for entry, outcome in zip(group, outcomes, strict=True):
+            return
+        self._down = None
+        self._backoff.reset()
+        for entry, outcome in zip(group, outcomes, strict=True):
+            if outcome.missing and entry.task.stored_in != self._incarnation:
+                self._insert_again(entry)
+            else:
                 self._settle(entry, outcome)
+        if emptied:
+            message = "the store was emptied, or is another one: %d tasks that are under way are stored again"
+            logger.error(message, len(self._tasks))
+            await self.confirm()  # those of which nothing is queued will be missing, too
+
+    def _insert_again(self, entry: Entry) -> None:
+        """Store a task whose row went with the whole store."""
+        entry.expected = None
+        with self._lock:
+            self._queue.appendleft(entry)
+        self._work.set()
 
     def _settle(self, entry: Entry, outcome: Outcome) -> None:
         task = entry.task
@@ -344,8 +388,10 @@ class Journal:
             task.status = None
             self._refuse(task, f"task {outcome.holder} was there first", outcome.holder)
         elif not outcome.applied and not task.lost:
-            task.lost = True
+            task.lost, task.deleted = True, outcome.missing
             self._on_lost(task)
+        elif outcome.applied:
+            task.stored_in = self._incarnation
         if task.lost or entry.row.owner is None:
             self._tasks.pop(entry.row.task_id, None)
         self._done(task)

@@ -35,6 +35,13 @@ __all__ = ["Persistence", "PersistenceOptions"]
 
 logger = logging.getLogger("taskflow")
 
+TAKEN_OVER: Final = (
+    "task %s (%s) was taken over by another instance: what it does here does not count",
+    "lease_lost",
+)
+DELETED: Final = ("task %s (%s) stops: somebody has deleted its row from the store", "store_lost")
+"""What the log says of a task that is not ours any more, and the reason that it ends with."""
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds between tries to reach a backend that was away at the start, see `Backoff`."""
 
@@ -149,6 +156,7 @@ class Persistence:
     async def _connect(self) -> None:
         await self.vitals.measure("open", self.backend.open())
         await self._instance.acquire()
+        await self.journal.recognise()
         self._connected = True
 
     async def _connect_later(self) -> None:
@@ -277,14 +285,16 @@ class Persistence:
             record.durable = False
             self.scheduler.note(record)
             return
-        message = "task %s (%s) was taken over by another instance: what it does here does not count"
+        message, reason = TAKEN_OVER
+        if task.deleted:
+            message, reason = DELETED
         logger.warning(message, record.func_name, record.task_id)
         self._lost.add(record.task_id)
         execution = self._driver.executions.get(record.task_id)
         if record.finished:
             self._let_go(record.task_id)
         elif execution is not None:
-            self._driver.interrupt(execution, "lease_lost")
+            self._driver.interrupt(execution, reason)
 
     def _let_go(self, task_id: str) -> None:
         """Forget a record: another instance has the task, and the backend has its true state."""

@@ -17,6 +17,8 @@ const REASONS = {
   poison: "Its process was lost too often while the task ran.",
   user: "An operator cancelled it.",
   lease_lost: "Another instance took it over while this one did not answer.",
+  store_lost: "Somebody deleted its row from the store.",
+  request_cancelled: "Its request was cancelled, and no TaskManager had been started to own it.",
 };
 
 /** A part of the panel with a title. */
