@@ -7,8 +7,8 @@ import contextlib
 import logging
 from typing import Final
 
-from taskflow.core.exceptions import BackendError
 from taskflow.core.checks import storable
+from taskflow.core.exceptions import BackendError
 from taskflow.execution.registry import TaskRegistry
 from taskflow.persistence.lease import Instance
 
