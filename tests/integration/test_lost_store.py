@@ -66,7 +66,7 @@ async def test_a_task_whose_row_was_deleted_stops_and_says_why(caplog: pytest.Lo
     backend, gate = MemoryBackend(), asyncio.Event()
     manager = TaskManager(snapshot_backend=backend, max_concurrent_tasks=1)
     async with manager:
-        running, pending = await under_way(manager, gate)
+        _, pending = await under_way(manager, gate)
         record = manager.store.get(pending)
         assert record is not None
         del backend._rows[pending]
