@@ -36,11 +36,15 @@ class ArgumentKeeper:
         fernet: encrypts the arguments; then the record never has them in plain text.
         requeue: whether tasks of all registered functions may run again after a restart, not only
             those with ``persist=True``.
+
+    Attributes:
+        concerns_all: whether it has something to do for every task, not only for durable ones.
     """
 
     def __init__(self, fernet: Fernet | MultiFernet | None = None, *, requeue: bool = False) -> None:
         self._fernet = fernet
         self._requeue = requeue
+        self.concerns_all = fernet is not None or requeue
 
     def keep(
         self, record: TaskRecord, entry: TaskFunction, args: tuple[Any, ...], kwargs: dict[str, Any]

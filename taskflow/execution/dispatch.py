@@ -27,7 +27,7 @@ class Dispatcher:
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._workers = Workers()
+        self._workers = Workers(self.driver.run)
         self._tasks: set[asyncio.Task[None]] = set()
         self._parked: list[Lane] = []
 
@@ -39,7 +39,7 @@ class Dispatcher:
     def start(self) -> None:
         """Adopt the running loop, and set going what was parked until there was one."""
         self._loop = asyncio.get_running_loop()
-        self._workers = Workers()
+        self._workers = Workers(self.driver.run)
         self._start_parked()
 
     async def stop(self) -> None:
@@ -73,7 +73,7 @@ class Dispatcher:
         loop = self._loop
         if loop is not get_running_loop():
             return self._drive_here(execution)
-        ended = self._workers.begin(loop, self.driver.run, execution)
+        ended = self._workers.begin(loop, execution)
         if ended is None:
             self.spawn(Lane(self, (execution,)))
         return OVER if ended else execution.wait()

@@ -123,9 +123,12 @@ class Driver:
         return not execution.record.finished
 
     def _attempt(self, execution: Execution) -> Awaitable[None]:
-        """The next attempt, in a fresh copy of the captured context; of an only one, in itself."""
-        context = execution.context if not execution.record.max_retries else execution.context.copy()
-        return stepped(context, self._perform(execution), execution)
+        """The next attempt, in a fresh copy of the captured context; an only attempt in itself."""
+        if execution.record.max_retries:
+            return stepped(execution.context.copy(), self._perform(execution), execution)
+        if execution.inside:
+            return self._perform(execution)
+        return stepped(execution.context, self._perform(execution), execution)
 
     async def _perform(self, execution: Execution) -> None:
         """One attempt, inside its context."""

@@ -99,13 +99,14 @@ class Enqueuer:
         record.max_retries, record.durable = options.retries, options.persist
         record.registered, record.code_function = entry.registered, entry.code_function
         record.retry_of = retry_of
-        resumable = self._arguments.keep(record, entry, args, kwargs)
+        concerned = record.durable or self._arguments.concerns_all
+        resumable = concerned and self._arguments.keep(record, entry, args, kwargs)
         gate = self._gates.open(record) if record.durable and self._gates is not None else None
         if (holder := self._add(record, gate, resumable)) is not record:
             return holder.task_id, None
         context, runner = contextvars.copy_context(), self._runners.of(entry)
         execution = Execution(entry, record, args, kwargs, context, options, runner, gate, resumable)
-        self._driver.admit(execution)
+        self._driver.executions[record.task_id] = execution
         if gate is not None:
             gate.write_ahead()  # now that it can be refused on the spot
         if self.closed:  # by another thread, meanwhile: nobody would drive it

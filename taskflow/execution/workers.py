@@ -16,14 +16,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import types
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from taskflow.execution.running.attempt import Execution
+from taskflow.execution.running.stepping import stepped
 
 __all__ = ["Workers"]
-
-A = TypeVar("A")
 
 MOST_READY: Final = 64
 """Workers that are kept ready."""
@@ -40,22 +40,24 @@ else:
 
 
 class Workers:
-    """The workers of one event loop. New ones are made whenever none is ready."""
+    """The workers of one event loop. New ones are made whenever none is ready.
 
-    def __init__(self) -> None:
+    Args:
+        work: drives an execution; called with it and with the worker's asyncio task.
+    """
+
+    def __init__(self, work: Callable[[Execution, Host], Work]) -> None:
+        self._work = work
         self._all: set[Worker] = set()
         self._ready: deque[Worker] = deque()
         self._closed = False
 
-    def begin(
-        self, loop: asyncio.AbstractEventLoop, work: Callable[[A, Host], Work], argument: A
-    ) -> bool | None:
-        """Take the first step of ``work(argument, worker)`` now, and let the worker go on with the rest.
+    def begin(self, loop: asyncio.AbstractEventLoop, execution: Execution) -> bool | None:
+        """Take the first step of an execution now, inside its context; a worker goes on with the rest.
 
         Args:
             loop: the running one.
-            work: called with the argument and with the asyncio task that does it.
-            argument: what it is about.
+            execution: what is driven.
 
         Returns:
             Whether that was all. ``None`` if no worker is ready: then nothing was done.
@@ -68,11 +70,12 @@ class Workers:
             return None
         worker = self._ready.pop()
         task = worker.task
-        begun = work(argument, task)
+        execution.inside = True
+        begun = self._work(execution, task)
         _leave_task(loop, host)
         _enter_task(loop, task)
         try:
-            awaited = begun.send(None)
+            awaited = execution.context.run(begun.send, None)
         except StopIteration:
             if not task.cancelling() or worker.stayed_ready():
                 self._ready.append(worker)
@@ -80,7 +83,7 @@ class Workers:
         finally:
             _leave_task(loop, task)
             _enter_task(loop, host)
-        worker.go_on(begun, awaited)
+        worker.go_on(execution, begun, awaited)
         return False
 
     def _make(self) -> None:
@@ -112,7 +115,7 @@ class Worker:
     def __init__(self, ready: deque[Worker]) -> None:
         self._ready = ready
         self._turn: asyncio.Future[None] | None = None
-        self._begun: tuple[Work, Any] | None = None
+        self._begun: tuple[Execution, Work, Any] | None = None
         self._disturbed = False
         self._ending = False
         # An empty context: nothing of the request that happens to make it may live on in it.
@@ -128,9 +131,9 @@ class Worker:
         while self.task.cancelling():
             self.task.uncancel()
 
-    def go_on(self, work: Work, awaited: Any) -> None:
+    def go_on(self, execution: Execution, work: Work, awaited: Any) -> None:
         """Go on with work that awaits something."""
-        self._begun = (work, awaited)
+        self._begun = (execution, work, awaited)
         if self._turn is not None and not self._turn.done():  # else the work has cancelled its own task
             self._turn.set_result(None)
 
@@ -153,8 +156,20 @@ class Worker:
                 self._turn = None
             begun, self._begun = self._begun, None
             if begun is not None:
-                await _going_on(*begun, cancelled)
+                execution, work, awaited = begun
+                if cancelled:
+                    self._cancel(awaited)
+                await stepped(execution.context, work, execution, awaited)
+                del begun, execution, work, awaited  # nothing of a task is kept until the next one comes
                 await self._recover()
+
+    def _cancel(self, awaited: Any) -> None:
+        """Let a cancellation that came too early arrive where the work awaits, as asyncio.Task does it."""
+        if awaited is not None:
+            awaited.cancel()
+        else:  # at the next turn; it has been counted already
+            self.task.cancel()
+            self.task.uncancel()
 
     async def _recover(self) -> None:
         """Let nothing that was meant for work that is over hit the next one."""
@@ -173,28 +188,3 @@ class Worker:
             self._disturbed = False
             return self._begun is not None
         return False
-
-
-@types.coroutine
-def _going_on(work: Work, awaited: Any, cancelled: bool) -> Generator[Any, Any, None]:
-    """Await the rest of ``work``, which has begun and awaits something."""
-    step: Callable[[Any], Any]
-    if cancelled and awaited is not None:
-        awaited.cancel()  # as asyncio.Task does it
-    while True:
-        try:
-            value = yield awaited
-        except GeneratorExit:
-            work.close()
-            raise
-        except BaseException as exc:
-            step, value = work.throw, exc
-        else:
-            step = work.send
-        if cancelled and awaited is None:
-            step, value = work.throw, asyncio.CancelledError()
-        cancelled = False
-        try:
-            awaited = step(value)
-        except StopIteration:
-            return

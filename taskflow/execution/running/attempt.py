@@ -41,6 +41,7 @@ class Execution(Steered):
             stopped. Then its runner gives its place in the pool back, when the thread ends.
         over: whether it has ended, or nobody needs to wait for its end any more.
         waiter: done when it is over; ``None`` if nobody waits.
+        inside: whether all that drives it runs inside ``context``.
         unowned: why it ends if the asyncio task that drives it is cancelled.
     """
 
@@ -52,6 +53,7 @@ class Execution(Steered):
     begun: bool = False
     outlived: bool = False
     over: bool = False
+    inside: bool = False
     unowned: str = "shutdown"
     waiter: asyncio.Future[None] | None = None
 

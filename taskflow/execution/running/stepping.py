@@ -13,11 +13,14 @@ import contextlib
 import types
 from collections.abc import Coroutine, Generator
 from contextvars import Context
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 __all__ = ["Steered", "stepped"]
 
 T = TypeVar("T")
+
+NOT_BEGUN: Final = object()
+"""Of the coroutine no step was taken yet, or none since what it awaited is done."""
 
 
 class Steered:
@@ -85,15 +88,25 @@ class Steered:
 
 
 @types.coroutine
-def stepped(context: Context, coroutine: Coroutine[Any, Any, T], steered: Steered) -> Generator[Any, Any, T]:
-    """Await ``coroutine`` with every step of it inside ``context``."""
-    step, value = coroutine.send, None
+def stepped(
+    context: Context, coroutine: Coroutine[Any, Any, T], steered: Steered, awaited: Any = NOT_BEGUN
+) -> Generator[Any, Any, T]:
+    """Await ``coroutine`` with every step of it inside ``context``.
+
+    Args:
+        context: where its steps run.
+        coroutine: what to await.
+        steered: what it belongs to.
+        awaited: what its first step has given, if that has been taken.
+    """
+    step, value, future = coroutine.send, None, awaited
     while True:
-        try:
-            future = context.run(step, value)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+        if future is NOT_BEGUN:
+            try:
+                future = context.run(step, value)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
         step = coroutine.throw
         try:
             value = yield future
@@ -105,6 +118,7 @@ def stepped(context: Context, coroutine: Coroutine[Any, Any, T], steered: Steere
             value = exc
         else:
             step = coroutine.send
+        future = NOT_BEGUN
         if steered.abandoned:
             with contextlib.suppress(RuntimeError):  # it ignores even that
                 context.run(coroutine.close)
