@@ -38,8 +38,9 @@ class ManagedBackgroundTasks(BackgroundTasks):
     """
 
     def __init__(self, task_manager: TaskHost, background_tasks: BackgroundTasks | None = None) -> None:
-        # What the base's own __init__ sets, without the call: one is made for every request.
-        self.tasks = [] if background_tasks is None else background_tasks.tasks
+        super().__init__()
+        if background_tasks is not None:
+            self.tasks = background_tasks.tasks
         self.task_manager = task_manager
         self._run = task_manager.request_runner()
         self._promises: Promises | None = None

@@ -292,12 +292,14 @@ def test_what_a_socket_was_promised_survives_an_exception_of_its_route():
         task_id = tasks.add_task(charge)
         await tasks.committed()
         await socket.send_text(task_id)
+        await socket.receive_text()
         raise ValueError("the route is broken")
 
     manager.init_app(app)
     with TestClient(app) as client:
         with pytest.raises(ValueError, match="broken"), client.websocket_connect("/") as socket:  # noqa: PT012
             task_id = socket.receive_text()
+            socket.send_text("go on")
             socket.receive_text()
         assert client.portal is not None
         client.portal.call(manager.drain)

@@ -69,6 +69,9 @@ class Pool:
             if not self._stop_waiting(turn):  # it has been given a place meanwhile
                 self.leave()
             raise
+        finally:
+            with self._lock:
+                self.waiting -= 1  # only here: until it goes on, the attempt still waits
         return time.monotonic() - since
 
     def _stop_waiting(self, turn: asyncio.Future[None]) -> bool:
@@ -76,7 +79,6 @@ class Pool:
             waits = turn in self._queue
             if waits:
                 self._queue.remove(turn)
-                self.waiting -= 1
             return waits
 
     def leave(self) -> None:
@@ -90,7 +92,6 @@ class Pool:
                     self.in_use -= 1
                     return
                 turn = self._queue.popleft()
-                self.waiting -= 1
             if _give(turn):
                 return
 
