@@ -333,7 +333,8 @@ class TaskManager:
     async def committed(self, task_id: str) -> None:
         """Return once a task with ``persist=True`` is stored, so that it survives a crash.
 
-        Returns at once for any other task, and for one that has ended.
+        Returns at once for any other task, and for one that has ended. Before the start of the manager,
+        it waits for that.
 
         Raises:
             CommitError: it could not be stored, and will not run.

@@ -111,9 +111,13 @@ class DurableTask:
     async def committed(self) -> None:
         """Wait until the task is stored; or another one with its idempotency key, which counts as well.
 
+        Before the manager has started, that waits for its start.
+
         Raises:
             CommitError: it is not, and will not run.
         """
+        if self.open:
+            await self._journal.started()
         await self._is_ours()
         if self.refused is not None and self.holder is None:
             public = NOT_STARTED if self.refused == NOT_STARTED else UNAVAILABLE
@@ -179,6 +183,7 @@ class Journal:
         self._suspended = False
         self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         self._incarnation: str | None = None
+        self._starts = Waiters()
 
     @property
     def running(self) -> bool:
@@ -293,6 +298,10 @@ class Journal:
         else:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(task.wait(), loop))
 
+    async def started(self) -> None:
+        """Return once it writes."""
+        await self._starts.wait_for(lambda: self.running)
+
     async def usable(self) -> None:
         """Return when the backend is not known to be away."""
         if self._instance.vitals.error is not None:
@@ -307,6 +316,7 @@ class Journal:
         self._backoff.reset()
         self._worker = self._loop.create_task(self._run(), context=contextvars.Context())
         self._work.set()
+        self._starts.wake()
 
     async def close(self, timeout: float) -> None:
         """Write what is queued, for at most ``timeout`` seconds, and stop."""

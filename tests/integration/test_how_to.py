@@ -234,7 +234,6 @@ async def test_the_backup_of_a_file_that_is_in_use_has_every_task_that_was_commi
         assert [record.task_id for record in await restored.merged_list()] == [task_id]
 
 
-@pytest.mark.xfail(reason="`committed` does not wait for the start yet", strict=True)
 def test_the_nightly_job_that_the_lifespan_starts_runs_its_task():
     page = load(ROOT / "docs/persistence.md")
     manager = page.task_manager
