@@ -52,7 +52,8 @@ class DurableTask:
         holder: id of the task that was there first, if that is why.
         lost: whether it is not ours any more: another instance has it, or somebody has deleted its row.
         deleted: whether it is the latter.
-        stored_in: the incarnation of the store that has its row; see `SnapshotBackend.incarnation`.
+        stored_in: the incarnation of the store that has its row, see `SnapshotBackend.incarnation`;
+            ``None`` as long as it is not known to have one.
     """
 
     __slots__ = (
@@ -374,7 +375,7 @@ class Journal:
         self._down = None
         self._backoff.reset()
         for entry, outcome in zip(group, outcomes, strict=True):
-            if outcome.missing and entry.task.stored_in != self._incarnation:
+            if outcome.missing and entry.task.stored_in not in (None, self._incarnation):
                 self._insert_again(entry)
             else:
                 self._settle(entry, outcome)
