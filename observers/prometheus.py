@@ -35,7 +35,7 @@ from taskflow.observers.base import TaskObserver
 
 __all__ = ["PrometheusObserver"]
 
-RECOVERIES = frozenset({"requeued", "rescued", "poison"})
+RECOVERIES = frozenset({"requeued", "rescued", "lease_expired", "poison"})
 """The reasons of tasks that another process left unfinished."""
 
 UNKNOWN = "unknown"

@@ -14,9 +14,15 @@ from fastapi import BackgroundTasks, FastAPI
 from taskflow.arguments.encryption import make_fernet
 from taskflow.arguments.keeper import ArgumentKeeper
 from taskflow.backends import SqliteBackend
+from taskflow.core import forks
 from taskflow.core.checks import check_bool, check_choice, check_int, check_seconds
 from taskflow.core.complaints import Complaints
-from taskflow.core.exceptions import ConfigurationError, FunctionNotRegisteredError
+from taskflow.core.exceptions import (
+    ConfigurationError,
+    FunctionNotRegisteredError,
+    ManagerClosedError,
+    TaskNotFoundError,
+)
 from taskflow.core.models import TaskRecord
 from taskflow.core.options import NOTHING, TaskOptions, Where, accepting
 from taskflow.core.query import MAX_PAGE, TaskQuery
@@ -49,6 +55,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 EncryptionKey = bytes | str
 
 logger = logging.getLogger("taskflow")
+
+FORKED = (
+    "this TaskManager had been started before the process was forked: it stays with the parent. "
+    "Make it before the fork if you like, but start it after"
+)
 
 NOT_STARTED = (
     "a request uses a TaskManager that was never started: its tasks run, and nothing of them is kept in "
@@ -85,9 +96,12 @@ class TaskManager:
         max_history: finished records to keep in memory.
         retention_days: days after which the backend forgets an ended task, up to 36,500; never if ``None``.
         heartbeat_interval: seconds between two signs of life to the backend ...
-        lease_timeout: ... and seconds without one after which others take over this instance's tasks.
+        lease_timeout: ... and seconds without one, seen by others, after which they take over this
+            instance's tasks.
+        max_loop_stall: seconds for which the event loop may stand still before the signs of life, which
+            do not need it, end as well.
         rescue_interval: seconds between two looks for tasks to take over.
-        max_rescues: a task whose process died in the middle of it so many times is not tried again.
+        max_rescues: a task whose process was lost so many times while it ran is not tried again.
         middleware: what is around the function of every attempt, from the outside to the inside; see
             `TaskMiddleware`.
 
@@ -129,6 +143,7 @@ class TaskManager:
         retention_days: float | None = None,
         heartbeat_interval: float = 10.0,
         lease_timeout: float = 30.0,
+        max_loop_stall: float = 600.0,
         rescue_interval: float = 5.0,
         max_rescues: int = 3,
         middleware: list[Middleware] | None = None,
@@ -138,6 +153,7 @@ class TaskManager:
             retention_days=retention_days,
             heartbeat_interval=heartbeat_interval,
             lease_timeout=lease_timeout,
+            max_loop_stall=max_loop_stall,
             rescue_interval=rescue_interval,
             max_rescues=max_rescues,
         )
@@ -189,7 +205,10 @@ class TaskManager:
         self._signals = lifespan.SignalChain(self._on_signal)
         self._not_started = Complaints(logger, math.inf, logging.WARNING)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._is_fork = False
+        forks.watch(self)
         if self.logger is not None:
             self.logger.watch(self)
 
@@ -299,6 +318,23 @@ class TaskManager:
             TaskNotCancellableError: it is a sync function that has started.
         """
         return self.driver.cancel(task_id)
+
+    async def cancel_stored(self, task_id: str) -> TaskRecord:
+        """Cancel a task that is stored and that no instance has, and return its record.
+
+        Such as one whose function is not in the code any more, so that it waits for ever and holds its
+        idempotency key.
+
+        Raises:
+            TaskNotFoundError: no task has this id.
+            TaskFinishedError: it has ended.
+            TaskNotCancellableError: an instance has it: it can be cancelled there.
+            BackendError: the backend cannot be asked.
+            CommitError: the backend does not take it.
+        """
+        if self._persistence is None:
+            raise TaskNotFoundError(task_id)
+        return await self._persistence.cancel(task_id)
 
     async def retry(self, task_id: str) -> TaskRecord:
         """Enqueue a failed, interrupted or cancelled task again, and return the record of the new one.
@@ -423,9 +459,18 @@ class TaskManager:
 
         Raises:
             BackendFormatError: the backend is not Taskflow's, or damaged, or of a newer version.
+            ManagerClosedError: it had been started before this process was forked.
         """
-        if self._loop is not None and self._loop.is_running():
-            return
+        if self._is_fork:
+            raise ManagerClosedError(FORKED)
+        loop = asyncio.get_running_loop()
+        if self._starting is None or self._starting[0] is not loop:
+            self._starting = loop, asyncio.Lock()
+        async with self._starting[1]:  # who comes second finds it started
+            if self._loop is None or not self._loop.is_running():
+                await self._start()
+
+    async def _start(self) -> None:
         if self._persistence is not None:
             await self._persistence.connect()
         self._loop = asyncio.get_running_loop()
@@ -446,6 +491,8 @@ class TaskManager:
         What has not ended by then is INTERRUPTED. Called again, it waits for the first call's end;
         `startup` starts again.
         """
+        if self._is_fork:
+            return  # what runs is the parent's
         if self._stopping is None:
             # A task of its own: whoever asks is not the one to break it off.
             loop = asyncio.get_running_loop()
@@ -464,6 +511,14 @@ class TaskManager:
         self.registry.in_use = False
         self._loop = None
 
+    def forked(self) -> None:
+        """Called in a child of this process. A manager that has started stays with the parent."""
+        if self._loop is not None:
+            self._loop = self._stopping = None
+            self._is_fork = self.enqueuer.closed = True
+            self.enqueuer.why_closed = FORKED
+            self.dispatcher.forked()
+
     def on_stopping(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` on the manager's loop when a shutdown begins: to end what waits for ever."""
         self._shutdown.listen(listener)
@@ -477,6 +532,11 @@ class TaskManager:
     def backend_error(self) -> str | None:
         """Why the backend cannot be used now; ``None`` if it can, or there is none."""
         return None if self._persistence is None else self._persistence.vitals.error
+
+    @property
+    def waiting(self) -> Mapping[str, int]:
+        """By name: how many stored tasks wait for a function that is not registered here."""
+        return {} if self._persistence is None else self._persistence.waiting
 
     async def __aenter__(self) -> Self:
         await self.startup()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -65,15 +64,23 @@ class FaultyBackend(MemoryBackend):
             raise BackendUnavailableError("memory", "the answer was lost")
         return outcomes
 
-    async def renew(self, token: str, seconds: float) -> bool:
+    async def renew(self, token: str) -> bool:
         self._call("renew")
-        if self._leases.get(token, 0.0) > time.monotonic():
+        if (await super().leases()).get(token):
             self._write("a renewal that finds its lease")
-        return await super().renew(token, seconds)
+        return await super().renew(token)
 
-    async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
+    async def leases(self) -> dict[str, int]:
+        self._call("leases")
+        return await super().leases()
+
+    async def expire(self, token: str, beats: int) -> bool:
+        self._write("expire")
+        return await super().expire(token, beats)
+
+    async def acquire(self, token: str, *, previous: str | None = None) -> None:
         self._write("acquire")
-        await super().acquire(token, seconds, previous=previous)
+        await super().acquire(token, previous=previous)
 
     async def claimable(self, *args: Any, **kwargs: Any) -> list[TaskRow]:
         self._call("claimable")

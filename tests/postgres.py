@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.processes import PATIENCE, eventually, free_port
+from tests.processes import PATIENCE, eventually, free_port, send_to_all
 
 PASSWORD = "swordfish"
 
@@ -71,6 +71,16 @@ class Postgres:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(PATIENCE)
             self._process = None
+
+    def freeze(self) -> None:
+        """Let it stand still, with all its connections open, until `thaw`."""
+        assert self._process is not None
+        send_to_all(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        send_to_all(self._process.pid, signal.SIGCONT)
 
     def is_ready(self) -> bool:
         try:

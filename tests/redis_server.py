@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.processes import PATIENCE, eventually, free_port
+from tests.processes import PATIENCE, eventually, free_port, send_to_all
 
 
 @dataclass
@@ -62,6 +62,16 @@ class RedisServer:
         """Send a signal to it."""
         assert self._process is not None
         self._process.send_signal(number)
+
+    def freeze(self) -> None:
+        """Let it stand still, with all its connections open, until `thaw`."""
+        assert self._process is not None
+        send_to_all(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        send_to_all(self._process.pid, signal.SIGCONT)
 
     def is_ready(self) -> bool:
         try:

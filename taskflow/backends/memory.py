@@ -48,7 +48,7 @@ class MemoryBackend(SnapshotBackend):
         self.namespace = check_namespace(namespace)
         self._incarnation = uuid.uuid4().hex
         self._rows: dict[str, TaskRow] = {}
-        self._leases: dict[str, float] = {}
+        self._leases: dict[str, int] = {}
         self._declared: dict[tuple[str, str], float] = {}
 
     async def open(self) -> None:
@@ -121,9 +121,8 @@ class MemoryBackend(SnapshotBackend):
         return dict(Counter(row.func_name for row in rows))
 
     def _ownerless(self) -> Iterator[TaskRow]:
-        now = time.monotonic()
-        valid = {token for token, until in self._leases.items() if until > now}
-        return (r for r in self._rows.values() if r.status not in TERMINAL and r.owner not in valid)
+        lasting = {token for token, beats in self._leases.items() if beats}
+        return (r for r in self._rows.values() if r.status not in TERMINAL and r.owner not in lasting)
 
     async def declare(self, functions: Mapping[str, str], seconds: float) -> list[tuple[str, str]]:
         now = time.monotonic()
@@ -131,21 +130,32 @@ class MemoryBackend(SnapshotBackend):
         self._declared = {each: until for each, until in self._declared.items() if until > now}
         return sorted((n, place) for n, place in self._declared if functions.get(n, place) != place)
 
-    async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
-        self._leases[token] = time.monotonic() + seconds
+    async def acquire(self, token: str, *, previous: str | None = None) -> None:
+        owners = {row.owner for row in self._rows.values()}
+        self._leases = {name: beats for name, beats in self._leases.items() if beats or name in owners}
+        self._leases[token] = 1
         for row in list(self._rows.values()):
             if previous is not None and row.owner == previous:
                 self._rows[row.task_id] = replace(row, owner=token)
 
-    async def renew(self, token: str, seconds: float) -> bool:
-        now = time.monotonic()
-        if self._leases.get(token, now) <= now:
+    async def renew(self, token: str) -> bool:
+        if not self._leases.get(token):
             return False
-        self._leases[token] = now + seconds
+        self._leases[token] += 1
+        return True
+
+    async def leases(self) -> dict[str, int]:
+        return dict(self._leases)
+
+    async def expire(self, token: str, beats: int) -> bool:
+        if not beats or self._leases.get(token) != beats:
+            return False
+        del self._leases[token]
         return True
 
     async def release(self, token: str) -> None:
-        self._leases.pop(token, None)
+        if token in self._leases:
+            self._leases[token] = 0
 
 
 def _place(row: TaskRow) -> Cursor:

@@ -33,6 +33,9 @@ __all__ = ["PostgresBackend"]
 
 NAMES: Final = re.compile("[a-z_][a-z0-9_]{0,62}")
 
+INHERITED_AT_ONCE: Final = 5_000
+"""Rows that one transaction gives to a new lease."""
+
 START: Final = Cursor(-(2**63), "")
 """A place before all rows."""
 
@@ -48,8 +51,7 @@ class PostgresBackend(SnapshotBackend):
         dsn: ``postgresql://[user[:password]@]host[:port]/database``, or anything else that libpq takes.
         schema: schema of the tables, created if it does not exist.
         max_connections: most connections of this instance.
-        timeout: seconds after which an operation fails, including the wait for a connection. It should be
-            well below ``lease_timeout``, so that one lost heartbeat does not cost the lease.
+        timeout: seconds after which an operation fails, including the wait for a connection.
         namespace: keeps the tasks of several applications in one schema apart: their keys, claims,
             listings and counts. Instances with the same schema and namespace share their rows.
 
@@ -77,6 +79,12 @@ class PostgresBackend(SnapshotBackend):
         self._max_connections = check_int("max_connections", max_connections, minimum=1)
         self._timeout = check_seconds("timeout", timeout, above=True)
         self._connections: ConnectionPool | None = None
+
+        def twin(limit: float) -> PostgresBackend:
+            bounds: dict[str, Any] = {"max_connections": 1, "timeout": min(timeout, limit)}
+            return PostgresBackend(dsn, schema=schema, namespace=namespace, **bounds)
+
+        self._twin = twin
 
     async def open(self) -> None:
         await (await self._opened()).prepare()
@@ -160,16 +168,29 @@ class PostgresBackend(SnapshotBackend):
         told = {"names": list(functions), "places": list(functions.values()), "seconds": seconds}
         return [(name, place) for name, place in await self._ask("declare", told)]
 
-    # Leases: an expired one counts as none
+    # Leases
 
-    async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
-        await self._ask("acquire", {"token": token, "seconds": seconds, "previous": previous})
+    async def acquire(self, token: str, *, previous: str | None = None) -> None:
+        await self._ask("acquire", {"token": token})
+        if previous is not None and previous != token:
+            rows = {"token": token, "previous": previous, "limit": INHERITED_AT_ONCE}
+            while len(await self._ask("inherit", rows)) == INHERITED_AT_ONCE:
+                pass
 
-    async def renew(self, token: str, seconds: float) -> bool:
-        return bool(await self._ask("renew", {"token": token, "seconds": seconds}))
+    async def renew(self, token: str) -> bool:
+        return bool(await self._ask("renew", {"token": token}))
+
+    async def leases(self) -> dict[str, int]:
+        return dict(await self._ask("leases"))
+
+    async def expire(self, token: str, beats: int) -> bool:
+        return bool(await self._ask("expire", {"token": token, "beats": beats}))
 
     async def release(self, token: str) -> None:
         await self._ask("release", {"token": token})
+
+    def twin(self, timeout: float) -> PostgresBackend:
+        return self._twin(timeout)
 
     # Statements
 
@@ -182,7 +203,7 @@ class PostgresBackend(SnapshotBackend):
     async def _ask_ownerless(
         self, name: str, names: Collection[str], parameters: Mapping[str, Any] | None = None
     ) -> Result:
-        """The result of a statement about the unfinished rows whose owner has no valid lease."""
+        """What a statement tells of the unfinished rows whose owner has no lease."""
         ownerless = sql("ownerless", self._server.schema)
         return await self._ask(name, {"names": list(names), **(parameters or {})}, ownerless=ownerless)
 

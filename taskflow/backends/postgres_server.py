@@ -16,6 +16,7 @@ from psycopg import AsyncConnection, errors
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 
+from taskflow.backends.lookup import addresses, is_name
 from taskflow.backends.postgres_rows import KIND, Result, sql
 from taskflow.backends.statements import migrations
 from taskflow.core.exceptions import (
@@ -102,6 +103,7 @@ class PostgresServer:
         return await AsyncConnection.connect(
             self._dsn,
             connect_timeout=self._connect_timeout(timeout),
+            **await self._found(),
             autocommit=True,
             # Prepared plans stay as they were when the table was small.
             prepare_threshold=None,
@@ -109,8 +111,33 @@ class PostgresServer:
             fallback_application_name="taskflow",
         )
 
-    async def prepare(self, connection: AsyncConnection, on_migration: Callable[[], object]) -> None:
-        """Make or migrate the tables if they are not up to date. Only one of several instances does it.
+    async def _found(self) -> dict[str, Any]:
+        """The addresses of the hosts, if some are names: psycopg would wait for the loop's default pool."""
+        hosts = self._option("host").split(",")
+        if self._option("hostaddr") or not any(map(is_name, hosts)):
+            return {}
+        ports = (self._option("port") or "5432").split(",")
+        ports = ports * len(hosts) if len(ports) == 1 else ports
+        places: list[tuple[str, str, str]] = []
+        error = None
+        for host, port in zip(hosts, ports, strict=False):
+            try:
+                found = await addresses(host, int(port)) if is_name(host) else [_literal(host)]
+                places += [(host, address, port) for address in found]
+            except (OSError, ValueError) as reason:
+                error = psycopg.OperationalError(f"failed to look up the host {host!r}: {reason}")
+        if not places and error is not None:
+            raise error
+        columns = (",".join(each) for each in zip(*places, strict=True))
+        return dict(zip(("host", "hostaddr", "port"), columns, strict=True))
+
+    def _option(self, name: str) -> str:
+        """What the DSN says, or else the environment."""
+        defaults = {option.keyword.decode(): option.val for option in Conninfo.get_defaults()}
+        return self._given.get(name) or (defaults.get(name) or b"").decode()
+
+    async def prepare(self, connection: AsyncConnection, on_migration: Callable[[], None]) -> None:
+        """Make or migrate the tables where they are not up to date. Of several instances, one does it.
 
         Args:
             connection: to the server.
@@ -172,6 +199,11 @@ class PostgresServer:
         versions = await connection.execute(sql("version", self.schema))
         ((version,),) = await versions.fetchall()
         return int(version)
+
+
+def _literal(host: str) -> str:
+    """What libpq takes for the address of a host that is no name; nothing for a socket."""
+    return "" if host[:1] in ("", "/", "@") else host
 
 
 def _address(given: Mapping[str, str]) -> str:

@@ -49,6 +49,9 @@ LOOKS = 1_000
 DELETIONS = 250
 """Most rows that one call of a script deletes, for the same reason."""
 
+INHERITED_AT_ONCE: Final = 250
+"""Rows that one call of a script gives to a new lease, for the same reason."""
+
 HASH_TAG = 'must have a hash tag, "{name}": all keys then lie in one slot of a cluster'
 
 logger = logging.getLogger("taskflow")
@@ -90,12 +93,22 @@ class RedisBackend(SnapshotBackend):
             self._prefix += f"namespace:{namespace}:"
         self._connection: RedisConnection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._warned = False
+
+        def twin(limit: float) -> RedisBackend:
+            return RedisBackend(url, prefix=prefix, timeout=min(timeout, limit), namespace=namespace)
+
+        self._twin = twin
 
     async def open(self) -> None:
-        await self._opened()
+        connection = await self._opened()
+        if not self._warned:
+            for warning in _warnings(await connection.info()):
+                logger.warning("redis at %s %s", self._address, warning)
+            self._warned = True
 
     async def close(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._warned = self._connection, None, False
         if connection is not None and self._loop is asyncio.get_running_loop():
             await connection.close()
 
@@ -124,8 +137,6 @@ class RedisBackend(SnapshotBackend):
             raise self._unreadable(f"{found}. Something else has this prefix: choose another one")
         if layout != b"%d" % LAYOUT:
             raise self._unreadable(f"its layout is {_text(layout)}, and this Taskflow knows {LAYOUT}")
-        for warning in _warnings(await connection.info()):
-            logger.warning("redis at %s %s", self._address, warning)
 
     def _unreadable(self, reason: str) -> BackendFormatError:
         return BackendFormatError(KIND, f"{self._address}, prefix {self._prefix}: {reason}")
@@ -223,14 +234,27 @@ class RedisBackend(SnapshotBackend):
 
     # Leases
 
-    async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
-        await self._call("acquire", token, seconds, *([] if previous is None else [previous]))
+    async def acquire(self, token: str, *, previous: str | None = None) -> None:
+        await self._call("acquire", token)
+        if previous is not None and previous != token:
+            while await self._call("inherit", token, previous, INHERITED_AT_ONCE) == INHERITED_AT_ONCE:
+                pass
 
-    async def renew(self, token: str, seconds: float) -> bool:
-        return bool(await self._call("renew", token, seconds))
+    async def renew(self, token: str) -> bool:
+        return bool(await self._call("renew", token))
+
+    async def leases(self) -> dict[str, int]:
+        scores = ((_text(token), int(float(score))) for token, score in _pairs(await self._call("beats")))
+        return {token: max(0, score) for token, score in scores if score}
+
+    async def expire(self, token: str, beats: int) -> bool:
+        return bool(await self._call("expire", token, beats))
 
     async def release(self, token: str) -> None:
         await self._call("release", token)
+
+    def twin(self, timeout: float) -> RedisBackend:
+        return self._twin(timeout)
 
 
 def _check_prefix(prefix: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +11,14 @@ from importlib.resources import files
 from typing import Any, Final
 
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import Connection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MovedError, RedisError, ResponseError
 
+from taskflow.backends.lookup import addresses, is_name
 from taskflow.backends.redis_text import KIND, LISTED, OTHERS, PLACE
 from taskflow.core.exceptions import BackendFormatError, BackendUnavailableError, ConfigurationError
 
@@ -73,7 +75,41 @@ class RedisAddress:
         return RedisConnection(Redis.from_pool(self._pool()), str(self), prefix)
 
     def _pool(self) -> BlockingConnectionPool:
-        return BlockingConnectionPool(**self._options)
+        kind = self._options.get("connection_class", Connection)
+        return BlockingConnectionPool(**{**self._options, "connection_class": FOUND.get(kind, kind)})
+
+
+class _Found(Connection):
+    """A connection that looks up its host by itself: asyncio would wait for the loop's default pool."""
+
+    _place: dict[str, Any]
+
+    async def _connect(self) -> None:
+        host, port = self.host, int(self.port)
+        async with asyncio.timeout(self.socket_connect_timeout):
+            found = await addresses(host, port) if is_name(host) else [host]
+        for number, address in enumerate(found, 1):
+            self._place = {"host": address, "port": port}
+            try:
+                await super()._connect()  # type: ignore[no-untyped-call]
+            except OSError:  # a time-out is one
+                if number == len(found):
+                    raise
+            else:
+                return
+
+    def _connection_arguments(self) -> dict[str, Any]:
+        return {**super()._connection_arguments(), **self._place}
+
+
+class _FoundTls(_Found, SSLConnection):
+    """The same, with TLS: the certificate must be that of the name."""
+
+    def _connection_arguments(self) -> dict[str, Any]:
+        return {**super()._connection_arguments(), "server_hostname": self.host}
+
+
+FOUND: Final[dict[type, type]] = {Connection: _Found, SSLConnection: _FoundTls}
 
 
 class RedisConnection:

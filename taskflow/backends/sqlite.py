@@ -49,6 +49,9 @@ READERS: Final = 3
 PRUNED_AT_ONCE: Final = 1_000
 """Most rows that one transaction deletes: commits of tasks wait for it."""
 
+INHERITED_AT_ONCE: Final = 5_000
+"""Rows that one transaction gives to a new lease."""
+
 OWNERS_AT_ONCE: Final = 200
 """Most owners in one statement. SQLite allows 500 parts of a UNION."""
 
@@ -80,7 +83,7 @@ class SqliteBackend(SnapshotBackend):
         self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0, namespace: str = NAMESPACE
     ) -> None:
         self.namespace = check_namespace(namespace)
-        file = SqliteFile(check_path(path), check_seconds("busy_timeout", busy_timeout))
+        file = self._file = SqliteFile(check_path(path), check_seconds("busy_timeout", busy_timeout))
         self._writer = ConnectionThreads(file, threads=1)
         self._readers = ConnectionThreads(file, threads=READERS)
 
@@ -142,24 +145,42 @@ class SqliteBackend(SnapshotBackend):
         return await self._read(statement(KIND, "unclaimable"), parameters, dict)
 
     async def _ownerless(self) -> list[str]:
-        """Owners of unfinished rows that have no valid lease."""
-        return await self._read(statement(KIND, "ownerless"), {"now": time.time()}, _first_column)
+        """Owners of unfinished rows that have no lease, or a released one."""
+        return await self._read(statement(KIND, "ownerless"), {}, _first_column)
 
     # Functions
 
     async def declare(self, functions: Mapping[str, str], seconds: float) -> list[tuple[str, str]]:
         return await self._write(partial(_declare, functions, seconds, self.namespace))
 
-    # Leases: an expired one counts as none
+    # Leases
 
-    async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
-        await self._write(partial(_acquire, token, seconds, previous, self.namespace))
+    async def acquire(self, token: str, *, previous: str | None = None) -> None:
+        await self._execute(statement(KIND, "forget"), {})
+        await self._execute(statement(KIND, "acquire"), {"token": token})
+        if previous is not None and previous != token:
+            rows = {"token": token, "previous": previous, "limit": INHERITED_AT_ONCE}
+            while await self._execute(statement(KIND, "inherit"), rows) == INHERITED_AT_ONCE:
+                pass
 
-    async def renew(self, token: str, seconds: float) -> bool:
-        return await self._write(partial(_renew, token, seconds))
+    async def renew(self, token: str) -> bool:
+        text = "UPDATE leases SET beats = beats + 1 WHERE token = :token AND beats > 0"
+        return await self._execute(text, {"token": token}) == 1
+
+    async def leases(self) -> dict[str, int]:
+        return await self._read("SELECT token, beats FROM leases WHERE namespace = :namespace", {}, dict)
+
+    async def expire(self, token: str, beats: int) -> bool:
+        text = "DELETE FROM leases WHERE token = :token AND beats = :beats AND beats > 0"
+        return await self._execute(text, {"token": token, "beats": beats}) == 1
 
     async def release(self, token: str) -> None:
-        await self._execute("DELETE FROM leases WHERE token = :token", {"token": token})
+        await self._execute("UPDATE leases SET beats = 0 WHERE token = :token", {"token": token})
+
+    def twin(self, timeout: float) -> SqliteBackend:
+        return SqliteBackend(
+            self._file.path, busy_timeout=min(self._file.busy_timeout, timeout), namespace=self.namespace
+        )
 
     # In threads
 
@@ -263,19 +284,3 @@ def _declare(
     text = "SELECT func_name, code_function FROM declared WHERE namespace = ? ORDER BY 1, 2"
     found = connection.execute(text, (namespace,))
     return [(name, place) for name, place in found if functions.get(name, place) != place]
-
-
-def _acquire(
-    token: str, seconds: float, previous: str | None, namespace: str, connection: sqlite3.Connection
-) -> None:
-    now = time.time()
-    connection.execute("DELETE FROM leases WHERE expires <= ?", (now,))
-    connection.execute(statement(KIND, "acquire"), {"token": token, "expires": now + seconds})
-    text = "UPDATE tasks SET owner = ? WHERE namespace = ? AND owner = ?"
-    connection.execute(text, (token, namespace, previous))
-
-
-def _renew(token: str, seconds: float, connection: sqlite3.Connection) -> bool:
-    now = time.time()
-    text = "UPDATE leases SET expires = ? WHERE token = ? AND expires > ?"
-    return connection.execute(text, (now + seconds, token, now)).rowcount == 1

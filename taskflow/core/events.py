@@ -53,7 +53,8 @@ class LifecycleEvent:
         registered: whether the function was registered with ``@task_manager.task()``.
         code_function: ``module.qualname`` of the function.
         reason: why the task was interrupted, cancelled, requeued or rescued: ``shutdown``,
-            ``not_dispatched``, ``duplicate``, ``requeued``, ``rescued``, ``poison``, ``user``,
+            ``not_dispatched``, ``duplicate``, ``requeued``, ``rescued`` (its process has ended),
+            ``lease_expired`` (its instance did not renew its lease, and may be alive), ``poison``, ``user``,
             ``lease_lost`` (another instance has taken it over), ``store_lost`` (its row was deleted) or
             ``request_cancelled`` (its request was cancelled, and no started manager owned it).
         retry_of: id of the task that this one repeats.

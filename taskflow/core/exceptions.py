@@ -245,15 +245,17 @@ class TaskFinishedError(TaskflowError):
 
 
 class TaskNotCancellableError(TaskflowError):
-    """A sync function that has started cannot be stopped.
+    """A task that cannot be stopped here: as a rule a sync function that has started.
 
     Attributes:
         task_id: the task.
     """
 
-    def __init__(self, task_id: str) -> None:
+    def __init__(
+        self, task_id: str, why: str = "is a sync function that has started: it cannot be stopped"
+    ) -> None:
         self.task_id = task_id
-        super().__init__(f"task {task_id} is a sync function that has started: it cannot be stopped")
+        super().__init__(f"task {task_id} {why}")
 
 
 class TaskNotRetryableError(TaskflowError):

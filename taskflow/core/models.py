@@ -125,7 +125,8 @@ class TaskRecord:
         failed_attempts: the attempts that were followed by another one, oldest first.
         next_attempt_at: when the next attempt is due, while it is RETRYING.
         payload: the encoded arguments, if a restart may need them and they are not encrypted.
-        rescues: how often its process died while it ran.
+        rescues: how often another process took it over while it ran.
+        left_by: ids of the managers' starts that it was taken over from, without those that came back.
         arguments_kept: whether its arguments are still known, here or encoded.
         options: what was said for this call alone, as JSON values; ``None`` if nothing was.
     """
@@ -160,6 +161,7 @@ class TaskRecord:
     next_attempt_at: datetime | None = None
     payload: bytes | None = field(default=None, repr=False)
     rescues: int = 0
+    left_by: list[str] = field(default_factory=list, repr=False)
     arguments_kept: bool = True
     options: dict[str, Any] | None = None
 

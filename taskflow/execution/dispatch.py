@@ -42,6 +42,10 @@ class Dispatcher:
         self._workers = Workers(self.driver.run)
         self._start_parked()
 
+    def forked(self) -> None:
+        """Let go of the loop, in a child of the process that has it."""
+        self._loop = None
+
     async def stop(self) -> None:
         """Let go of the loop."""
         self._loop = None

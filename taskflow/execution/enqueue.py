@@ -35,6 +35,7 @@ class Enqueuer:
 
     Attributes:
         closed: whether a shutdown has ended the taking of tasks.
+        why_closed: what to say to who tries, if it is something else.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Enqueuer:
         gates: Gatekeeper | None = None,
     ) -> None:
         self.closed = False
+        self.why_closed: str | None = None
         self._registry = registry
         self._store = store
         self._driver = driver
@@ -86,7 +88,7 @@ class Enqueuer:
             ConfigurationError: not a callable, or an option that cannot be.
         """
         if self.closed:
-            raise ManagerClosedError
+            raise ManagerClosedError(self.why_closed) if self.why_closed else ManagerClosedError
         entry, (args, kwargs) = self._registry.resolve(func, args, kwargs)
         options = entry.options
         # Assigned rather than passed: a keyword in the call of a class costs four to six times as much

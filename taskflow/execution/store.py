@@ -56,7 +56,7 @@ class TaskStore:
         self._stream = stream if stream is not None else EventStream()
         self._lock = threading.Lock()
         self._records: dict[str, TaskRecord] = {}
-        self._finished: deque[str] = deque()
+        self._finished: deque[TaskRecord] = deque()
         # By key, then by function: a key belongs to its function.
         self._keys: dict[str, dict[str, str]] = {}
 
@@ -281,15 +281,17 @@ class TaskStore:
             record.elapsed = clock - record.started_clock
         elif record.start_time is not None:  # in another process: only the wall clock knows
             record.elapsed = max(0.0, (now - record.start_time).total_seconds())
-        self._finished.append(record.task_id)
+        self._finished.append(record)
         if record.idempotency_key is not None and status is not SUCCESS:
             self._release_key(record)
         if len(self._finished) > self.max_history:
             self._evict()
 
     def _evict(self) -> None:
-        record = self._records.pop(self._finished.popleft(), None)
-        if record is not None and record.idempotency_key is not None:
+        record = self._finished.popleft()
+        # One that was forgotten may have come back under its id, and live.
+        if self._records.get(record.task_id) is record:
+            del self._records[record.task_id]
             self._release_key(record)
 
     def _holder(self, record: TaskRecord) -> TaskRecord | None:

@@ -104,8 +104,8 @@ class SnapshotBackend(ABC):
     methods are called on one event loop at a time, several of them at once.
 
     Every method but `close` raises `BackendUnavailableError` if trying again later may help, and
-    `BackendFormatError` if it cannot. Leases expire by the backend's own clock, so that the clocks of the
-    instances need not agree.
+    `BackendFormatError` if it cannot. No clock decides who owns a row: a lease is valid until somebody ends
+    it, and its beats are counted, so that other instances can see that it is renewed.
 
     Attributes:
         kind: its name in one word, also a label of its metrics.
@@ -186,9 +186,9 @@ class SnapshotBackend(ABC):
     ) -> list[TaskRow]:
         """Unfinished rows that may be taken over, oldest first; rows of the same moment by id, ascending.
 
-        A row may be taken over if its owner is `RELEASED` or has no valid lease. Released and durable rows
-        can run again, and are only returned if their name is one of ``names``. All others cannot run
-        again, and are returned whatever their name.
+        A row may be taken over if its owner is `RELEASED`, or has no lease or a released one. `RELEASED`
+        and durable rows can run again, and are only returned if their name is one of ``names``. All
+        others cannot run again, and are returned whatever their name.
 
         Args:
             names: the functions that the caller can run.
@@ -220,17 +220,37 @@ class SnapshotBackend(ABC):
     # Leases
 
     @abstractmethod
-    async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
-        """Make a new lease ``token`` that is valid for ``seconds`` from now.
+    async def acquire(self, token: str, *, previous: str | None = None) -> None:
+        """Make a new lease ``token``, with one beat.
 
-        The unfinished rows of ``previous``, an expired lease of the same instance, get the new owner,
-        unless another instance has taken them over.
+        The unfinished rows of ``previous``, a lease of the same instance that was ended, become its own,
+        as far as nobody has taken them over yet.
         """
 
     @abstractmethod
-    async def renew(self, token: str, seconds: float) -> bool:
-        """Extend a lease to ``seconds`` from now; false, and nothing is changed, if it has expired."""
+    async def renew(self, token: str) -> bool:
+        """Count one more beat of a lease; false, and no change, if there is none or it was released."""
+
+    @abstractmethod
+    async def leases(self) -> Mapping[str, int]:
+        """The beats of every lease; 0 of one that was released and still has rows."""
+
+    @abstractmethod
+    async def expire(self, token: str, beats: int) -> bool:
+        """End a lease that has had so many beats; false, and no change, if it has had another number."""
 
     @abstractmethod
     async def release(self, token: str) -> None:
-        """End a lease now, so that its unfinished rows may be taken over. Does nothing if there is none."""
+        """End a lease on purpose: its unfinished rows may be taken over. Does nothing if there is none."""
+
+    def twin(self, timeout: float) -> SnapshotBackend | None:
+        """Another way to the same rows, for the event loop of another thread; ``None`` if there is none.
+
+        A manager sends its heartbeats through it: they then go on while the manager's own event loop
+        stands still. Of a backend without a twin they are sent from that loop. Nothing but the methods
+        on leases, and `close`, is called on a twin.
+
+        Args:
+            timeout: seconds after which each of its calls should have failed.
+        """
+        return None

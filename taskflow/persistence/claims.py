@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -19,11 +19,12 @@ from taskflow.core.exceptions import (
     DecryptionError,
     TaskArgumentError,
 )
-from taskflow.core.models import TaskRecord
+from taskflow.core.models import TaskRecord, TaskStatus
 from taskflow.core.options import DEFAULTS, TaskOptions
 from taskflow.core.query import Cursor
 from taskflow.execution.registry import TaskEntry, TaskRegistry
 from taskflow.persistence.backend import Change
+from taskflow.persistence.identity import has_died, life_of
 from taskflow.persistence.lease import Instance
 from taskflow.persistence.rows import RELEASED, TaskRow, to_record
 
@@ -42,6 +43,8 @@ class Claim:
     Attributes:
         row: as it is stored.
         record: made from the row.
+        reason: ``requeued`` if its process handed it over at a clean stop, ``rescued`` if that is known to
+            have ended otherwise, ``lease_expired`` if it did not renew its lease: it may be alive.
         entry: its function; ``None`` if the task cannot run again.
         args, kwargs: the arguments of the function.
         options: how the task is executed.
@@ -49,15 +52,11 @@ class Claim:
 
     row: TaskRow
     record: TaskRecord
+    reason: str
     entry: TaskEntry | None = None
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] | None = None
     options: TaskOptions = DEFAULTS
-
-    @property
-    def released(self) -> bool:
-        """Whether its process handed it over at a clean stop."""
-        return self.row.owner == RELEASED
 
 
 class Claims:
@@ -67,6 +66,9 @@ class Claims:
         instance: becomes the owner of the rows.
         registry: the functions that can run here.
         arguments: decodes their arguments.
+
+    Attributes:
+        waiting: by name: how many rows wait for a function that is not registered here.
     """
 
     def __init__(self, instance: Instance, registry: TaskRegistry, arguments: ArgumentKeeper) -> None:
@@ -75,6 +77,25 @@ class Claims:
         self._arguments = arguments
         self._complained: dict[str, set[str]] = defaultdict(set)
         self._unanswered: list[Claim] = []
+        self._leases: Mapping[str, int] = {}
+        self.waiting: Mapping[str, int] = {}
+
+    async def end(self, silent: Mapping[str, int]) -> None:
+        """End the leases of instances that have not been heard of for long enough.
+
+        Args:
+            silent: the leases, and how many beats they had all the time.
+
+        Raises:
+            BackendError: the backend cannot be asked.
+        """
+        for token, beats in silent.items():
+            if token != self._instance.token and await self._instance.expire(token, beats):
+                logger.warning("an instance has not been heard of for too long: its tasks are taken over")
+
+    def lives(self) -> frozenset[str]:
+        """The lives of instances that had a lease when it was looked last."""
+        return frozenset(life_of(token) for token, beats in self._leases.items() if beats)
 
     async def take(
         self, limit: int, after: Cursor | None, *, unless: Callable[[str], bool]
@@ -92,6 +113,11 @@ class Claims:
         """
         claimable = self._instance.backend.claimable(self._names(), limit, after=after)
         rows = await self._instance.vitals.measure("claimable", claimable)
+        if any(
+            row.owner != RELEASED for row in rows
+        ):  # after them: a lease that is released is there for longer
+            leases = self._instance.backend.leases()
+            self._leases = await self._instance.vitals.measure("leases", leases)
         found = [claim for row in rows if not unless(row.task_id) and (claim := self._claim(row)) is not None]
         # A row that is found again was not claimed, and may have changed: the new one counts.
         claims = list({claim.row.task_id: claim for claim in (*self._unanswered, *found)}.values())
@@ -117,21 +143,48 @@ class Claims:
         Raises:
             BackendError: the backend could not be used.
         """
-        claims = [claim for claim in self._unanswered if claim.released]
+        claims = [claim for claim in self._unanswered if claim.row.owner == RELEASED]
         self._unanswered = []
         if claims:
             await self._instance.commit(lambda token: [_passed(c.row, token, RELEASED) for c in claims])
 
+    def undecided(self) -> int:
+        """How many rows may be ours or not: nobody told."""
+        return len(self._unanswered)
+
+    async def take_one(self, row: TaskRow) -> bool:
+        """Make a row ours, whoever could run it; false if an instance has it, or has just got it.
+
+        Raises:
+            BackendError: the backend cannot be asked.
+        """
+        if row.owner != RELEASED:
+            leases = await self._instance.vitals.measure("leases", self._instance.backend.leases())
+            if leases.get(row.owner or RELEASED):
+                return False
+        (outcome,) = await self._instance.commit(lambda token: [_passed(row, row.owner, token)])
+        return outcome.applied
+
+    async def find(self, task_id: str) -> TaskRow | None:
+        """The stored row with this id, or ``None``.
+
+        Raises:
+            BackendError: the backend cannot be asked.
+        """
+        return await self._instance.vitals.measure("get", self._instance.backend.get(task_id))
+
     async def complain(self) -> None:
-        """Log how many rows wait for functions that are not registered here.
+        """Log how many rows wait for functions that are not registered here, each function once.
 
         Raises:
             BackendError: the backend could not be used.
         """
         unknown = self._instance.backend.unclaimable(self._names())
-        for name, count in (await self._instance.vitals.measure("unclaimable", unknown)).items():
-            message = "%d stored tasks wait for a function named %r, which is not registered here"
-            logger.error(message, count, name)
+        known, self.waiting = self.waiting, dict(await self._instance.vitals.measure("unclaimable", unknown))
+        for name, count in self.waiting.items():
+            if name not in known:
+                message = "%d stored tasks wait for a function named %r, which is not registered here"
+                logger.error(message, count, name)
 
     def _names(self) -> Collection[str]:
         return [entry.name for entry in self._registry]
@@ -139,17 +192,25 @@ class Claims:
     def _claim(self, row: TaskRow) -> Claim | None:
         """The claim for a row; ``None`` if the task cannot run here."""
         try:
-            record = to_record(row)
+            record, reason = to_record(row), self._reason(row)
             if not row.durable and row.owner != RELEASED:
-                return Claim(row, record)
+                return Claim(row, record, reason)
             entry = self._registry.named(row.func_name)
             if entry is None:
                 return None
             options = TaskOptions.from_json(record.options).over(entry.options)
-            return Claim(row, record, entry, *self._arguments.recall(record, entry), options)
+            return Claim(row, record, reason, entry, *self._arguments.recall(record, entry), options)
         except (BackendFormatError, ConfigurationError, DecryptionError, TaskArgumentError) as error:
             self._complain(row, error)
             return None
+
+    def _reason(self, row: TaskRow) -> str:
+        owner = row.owner or RELEASED
+        if owner == RELEASED:
+            return "requeued"
+        if owner in self._leases:  # it was released; what runs was to be stored before that, and was not
+            return "rescued" if row.status is TaskStatus.RUNNING else "requeued"
+        return "rescued" if has_died(owner) else "lease_expired"
 
     def _complain(self, row: TaskRow, error: Exception) -> None:
         known = self._complained[row.func_name]

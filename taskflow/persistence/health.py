@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Iterable
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeVar
 
 from taskflow.core.complaints import Complaints
 from taskflow.core.events import BackendEvent
 from taskflow.core.exceptions import BackendError, BackendUnavailableError
-from taskflow.core.running import cancellable
+from taskflow.core.running import cancellable, running_loop
 from taskflow.core.waiters import Waiters
 from taskflow.execution.stream import EventStream
 from taskflow.persistence.backend import Outcome
@@ -24,7 +26,7 @@ logger = logging.getLogger("taskflow")
 COMPLAINT_INTERVAL = 60.0
 """Seconds between two log records about failures; also if it worked in between: trouble may come and go."""
 
-READS: Final = frozenset({"claimable", "incarnation", "unclaimable"})
+READS: Final = frozenset({"claimable", "get", "incarnation", "leases", "unclaimable"})
 """Operations that only read: they also succeed on a full disk or a read-only server."""
 
 
@@ -46,6 +48,11 @@ class BackendVitals:
         self._complaints = Complaints(logger, COMPLAINT_INTERVAL)
         self._complained = False
         self._waiters = Waiters()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        """Note on the running loop what was measured on others."""
+        self._loop = asyncio.get_running_loop()
 
     @property
     def error(self) -> str | None:
@@ -57,7 +64,7 @@ class BackendVitals:
         await self._waiters.wait_for(lambda: self.error is None)
 
     async def measure(self, operation: str, work: Awaitable[T], records: int | None = None) -> T:
-        """Await an operation on the backend.
+        """Await an operation on the backend; on any loop.
 
         Args:
             operation: the method of the contract, or ``flush``.
@@ -71,30 +78,41 @@ class BackendVitals:
         try:
             result = await cancellable(work)
         except BackendError as error:
-            self._failed(operation, started, records, error)
+            self._soon(self._failed, operation, started, records, error)
             raise
         except Exception as error:
             # A user's own backend may raise anything; that must not end the loops that call it.
             wrapped = BackendUnavailableError(self._kind, f"{type(error).__name__}: {error}")
-            self._failed(operation, started, records, wrapped)
+            self._soon(self._failed, operation, started, records, wrapped)
             raise wrapped from error
-        if operation in READS:
-            self._worked(read=True)
-        elif _has_written(operation, result):
-            self._worked(read=False)
-        self._tell(operation, started, records, None)
+        self._soon(self._succeeded, operation, started, records, _has_written(operation, result))
         return result
 
-    def _tell(self, operation: str, started: float, records: int | None, error: str | None) -> None:
-        seconds = time.monotonic() - started
+    def _soon(self, note: Callable[..., None], operation: str, started: float, *more: Any) -> None:
+        """Take note of what was measured, on the loop of those who ask about it."""
+        seconds, loop = time.monotonic() - started, self._loop
+        if loop is None or loop is running_loop():
+            note(operation, seconds, *more)
+        else:
+            with contextlib.suppress(RuntimeError):  # it was closed: nobody asks any more
+                loop.call_soon_threadsafe(note, operation, seconds, *more)
+
+    def _tell(self, operation: str, seconds: float, records: int | None, error: str | None) -> None:
         event = BackendEvent(
             backend=self._kind, operation=operation, seconds=seconds, records=records, error=error
         )
         self._stream.backend(event)
 
-    def _failed(self, operation: str, started: float, records: int | None, error: BackendError) -> None:
+    def _succeeded(self, operation: str, seconds: float, records: int | None, written: bool) -> None:
+        if operation in READS:
+            self._worked(read=True)
+        elif written:
+            self._worked(read=False)
+        self._tell(operation, seconds, records, None)
+
+    def _failed(self, operation: str, seconds: float, records: int | None, error: BackendError) -> None:
         self._errors[operation in READS] = str(error)
-        self._tell(operation, started, records, str(error))
+        self._tell(operation, seconds, records, str(error))
         if self._complaints.log("the backend cannot be used, %s failed: %s", operation, error):
             self._complained = True
 

@@ -146,12 +146,11 @@ class Entry:
     task: DurableTask
     row: TaskRow
     expected: TaskStatus | None
-    released: bool = False
 
     def change(self, token: str) -> Change:
         """The change, under the lease of this moment."""
         if self.row.owner is not None:
-            self.row.owner = RELEASED if self.released else token
+            self.row.owner = token
         return Change(self.row, None if self.expected is None else (token, self.expected))
 
 
@@ -247,13 +246,6 @@ class Journal:
             self._put(task)
         return True
 
-    def release(self, record: TaskRecord) -> bool:
-        """Queue that anybody may take the task; false if it is not this journal's."""
-        task = self._tasks.get(record.task_id)
-        if task is not None:
-            self._put(task, released=True)
-        return task is not None
-
     async def confirm(self) -> None:
         """Store again in which state every task is: what others took over meanwhile turns out to be lost."""
         async for tasks in sliced(self._tasks.values(), CODEC_SLICE):
@@ -261,10 +253,10 @@ class Journal:
                 if task.status is not None and not task.queued and not task.lost:
                     self._put(task)
 
-    def _put(self, task: DurableTask, *, released: bool = False) -> None:
+    def _put(self, task: DurableTask) -> None:
         row = to_row(task.record, RELEASED)
         with self._lock:
-            self._queue.append(Entry(task, row, task.status, released))
+            self._queue.append(Entry(task, row, task.status))
             task.status = row.status
             task.queued += 1
         self._soon(self._work.set)
@@ -319,15 +311,10 @@ class Journal:
         self._work.set()
         self._starts.wake()
 
-    async def close(self, timeout: float) -> None:
-        """Write what is queued, for at most ``timeout`` seconds, and stop."""
+    async def close(self) -> None:
+        """Stop to write; what is still queued is given up."""
         if self._worker is None:
             return
-        try:
-            async with asyncio.timeout(0 if self._suspended else timeout):
-                await self._drained()
-        except TimeoutError:
-            logger.error("%d changes of durable tasks could not be stored", self.backlog)  # noqa: TRY400
         self._worker.cancel()
         await asyncio.wait({self._worker})
         self._worker = self._loop = None
@@ -338,7 +325,8 @@ class Journal:
         self._tasks.clear()
         self._queue.clear()
 
-    async def _drained(self) -> None:
+    async def drained(self) -> None:
+        """Return when everything that was queued is stored."""
         while self.backlog:
             self._work.set()
             self._idle.clear()

@@ -3,62 +3,57 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import uuid
-from collections.abc import Awaitable, Callable, Sequence
+import os
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from taskflow.core.backoff import Backoff
-from taskflow.core.exceptions import BackendError
+from taskflow.core.exceptions import BackendUnavailableError
 from taskflow.persistence.backend import Change, Outcome, SnapshotBackend
 from taskflow.persistence.health import BackendVitals
+from taskflow.persistence.identity import Names
 
 __all__ = ["Instance"]
 
-logger = logging.getLogger("taskflow")
-
-FIRST_PAUSE: Final = 1.0
-"""Seconds until a heartbeat that failed is tried again; the pauses grow up to the interval of heartbeats."""
+FORKED: Final = "this process is a fork of the one that started the TaskManager"
 
 
 class Instance:
-    """Holds a lease and renews it with heartbeats.
+    """Holds a lease.
 
     Args:
         backend: stores the lease and the rows that it owns.
         vitals: measures every operation on the backend.
-        heartbeat: seconds between two heartbeats.
-        timeout: seconds without a heartbeat after which the lease expires.
 
     Attributes:
         backend, vitals: as given.
-        token: id of the lease; the ``owner`` of the rows of this instance.
+        token: the lease: what the rows of this instance carry as their owner; nothing before the start.
     """
 
-    def __init__(
-        self, backend: SnapshotBackend, vitals: BackendVitals, heartbeat: float, timeout: float
-    ) -> None:
+    def __init__(self, backend: SnapshotBackend, vitals: BackendVitals) -> None:
         self.backend = backend
         self.vitals = vitals
-        self.token = new_token()
-        self._next_token = new_token()
-        self._heartbeat = heartbeat
-        self._timeout = timeout
+        self.token = ""
+        self._names = Names()
+        self._next_token = ""
         self._lease = asyncio.Lock()
+        self._pid = os.getpid()
 
     async def acquire(self, *, previous: str | None = None) -> None:
-        """Acquire a new lease, which takes over the rows of the ``previous`` one.
+        """Take a new lease; with it, what is left of the ``previous`` one. Without one, a new life begins.
 
         Raises:
             BackendError: that failed; `token` is unchanged.
         """
-        if previous is None:  # another start, perhaps on another loop
-            self._lease = asyncio.Lock()
+        if previous is None:  # another start: perhaps on another loop, or in another process than made this
+            self._lease, self._names, self._next_token = asyncio.Lock(), Names(), ""
+            self._pid = os.getpid()
+        self._check_process()
         async with self._lease:
-            acquired = self.backend.acquire(self._next_token, self._timeout, previous=previous)
+            self._next_token = self._next_token or self._names.new()
+            acquired = self.backend.acquire(self._next_token, previous=previous)
             await self.vitals.measure("acquire", acquired)
             # Only now: if the answer was lost, the next try uses the same token and finds its rows.
-            self.token, self._next_token = self._next_token, new_token()
+            self.token, self._next_token = self._next_token, ""
 
     async def commit(self, changes: Callable[[str], Sequence[Change]]) -> list[Outcome]:
         """Apply the changes that ``changes(token)`` makes for the current token.
@@ -69,48 +64,28 @@ class Instance:
         Raises:
             BackendError: the outcome is unknown; either all changes were applied, or none.
         """
+        self._check_process()
         async with self._lease:
             return await self.vitals.measure("commit", self.backend.commit(changes(self.token)))
+
+    async def expire(self, token: str, beats: int) -> bool:
+        """End the lease of another instance, unless it has come to more beats than that.
+
+        Raises:
+            BackendError: the backend cannot be asked.
+        """
+        return await self.vitals.measure("expire", self.backend.expire(token, beats))
 
     async def release(self) -> None:
         """End the lease, so that its unfinished rows may be taken over.
 
         Raises:
-            BackendError: that failed; the lease expires by itself.
+            BackendError: that failed; others end the lease when it has been silent for long enough.
         """
+        self._check_process()
         await self.vitals.measure("release", self.backend.release(self.token))
 
-    async def run(self, on_new_lease: Callable[[], Awaitable[None]]) -> None:
-        """Send heartbeats until cancelled; one that failed is tried again sooner.
-
-        Args:
-            on_new_lease: called when the lease had expired and a new one was acquired.
-        """
-        backoff = Backoff(FIRST_PAUSE, self._heartbeat)
-        pause = self._heartbeat
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                if not await self._beat():
-                    await on_new_lease()
-            except BackendError:  # logged
-                pause = backoff.next()
-            else:
-                backoff.reset()
-                pause = self._heartbeat
-
-    async def _beat(self) -> bool:
-        """Renew the lease; false if it had expired and a new one was acquired."""
-        if await self.vitals.measure("renew", self.backend.renew(self.token, self._timeout)):
-            return True
-        # A new token, because changes made under the old one must not match a row that was taken over
-        # and claimed back meanwhile.
-        await self.acquire(previous=self.token)
-        # Only now: while no lease can be acquired, every heartbeat gets here.
-        logger.warning("the lease had run out before its heartbeat came; a new one was taken")
-        return False
-
-
-def new_token() -> str:
-    """A token that was never used before."""
-    return uuid.uuid4().hex
+    def _check_process(self) -> None:
+        """A child of a fork has the name of its parent, and must not do anything in it."""
+        if self._pid != os.getpid():
+            raise BackendUnavailableError(self.backend.kind, FORKED)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,7 +23,9 @@ from taskflow.execution.store import TaskStore
 from taskflow.execution.stream import Event, EventStream
 from taskflow.persistence.backend import Change, SnapshotBackend
 from taskflow.persistence.claims import Claims
+from taskflow.persistence.handover import HandOver
 from taskflow.persistence.health import BackendVitals
+from taskflow.persistence.heart import Heart
 from taskflow.persistence.journal import DurableTask, Journal
 from taskflow.persistence.lease import Instance
 from taskflow.persistence.namesakes import Namesakes
@@ -45,8 +47,17 @@ DELETED: Final = ("task %s (%s) stops: somebody has deleted its row from the sto
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds between tries to reach a backend that was away at the start, see `Backoff`."""
 
-STEP_TIMEOUT: Final = 5.0
-"""Seconds that each step of a shutdown waits for the backend."""
+SECONDS: Final = (
+    "snapshot_interval",
+    "heartbeat_interval",
+    "lease_timeout",
+    "max_loop_stall",
+    "rescue_interval",
+)
+"""The options that are seconds, above 0."""
+
+LAST_STEPS: Final = 2.0
+"""Seconds for each of the last two steps of a shutdown, which have nothing to hand over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +72,12 @@ class PersistenceOptions:
     retention_days: float | None = None
     heartbeat_interval: float = 10.0
     lease_timeout: float = 30.0
+    max_loop_stall: float = 600.0
     rescue_interval: float = 5.0
     max_rescues: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("snapshot_interval", "heartbeat_interval", "lease_timeout", "rescue_interval"):
+        for name in SECONDS:
             check_seconds(name, getattr(self, name), above=True)
         if self.retention_days is not None:
             check_days("retention_days", self.retention_days)
@@ -107,7 +119,14 @@ class Persistence:
     def __init__(self, backend: SnapshotBackend, engine: EngineParts, options: PersistenceOptions) -> None:
         self.backend = backend
         self.vitals = BackendVitals(backend.kind, engine.stream)
-        self._instance = Instance(backend, self.vitals, options.heartbeat_interval, options.lease_timeout)
+        self._instance = Instance(backend, self.vitals)
+        self._heart = Heart(
+            self._instance,
+            options.heartbeat_interval,
+            options.lease_timeout,
+            options.rescue_interval,
+            options.max_loop_stall,
+        )
         self.journal = Journal(self._instance, self._on_refused, self._on_lost)
         self.scheduler = SnapshotScheduler(self._instance, options.snapshot_interval, options.retention_days)
         self._claims = Claims(self._instance, engine.registry, engine.arguments)
@@ -120,6 +139,7 @@ class Persistence:
             engine.runners,
             options.rescue_interval,
             options.max_rescues,
+            self._heart.watch,
         )
         self._store = engine.store
         self._driver = engine.dispatcher.driver
@@ -139,6 +159,7 @@ class Persistence:
         Raises:
             BackendFormatError: the stored data cannot be used; trying again does not help.
         """
+        self.vitals.start()
         try:
             await self._connect()
         except BackendUnavailableError as error:  # logged
@@ -171,7 +192,7 @@ class Persistence:
         await self._begin()
 
     async def _begin(self) -> None:
-        self._spawn(self._instance.run(self.journal.confirm))
+        self._spawn(self._heart.keep(self.journal.confirm))
         self._saving = self._spawn(self.scheduler.run())
         self._spawn(self._namesakes.run())
         if self._stopping:  # the backend has come back during a shutdown
@@ -199,39 +220,52 @@ class Persistence:
             self._recovering.cancel()
 
     async def shutdown(self) -> None:
-        """Hand over unfinished tasks, save the rest, end the lease and close the backend."""
-        left = [record for record in self._store.live() if not self.journal.release(record)]
-        await self.journal.close(STEP_TIMEOUT)
+        """Hand over what the backend does not know yet, within `BUDGET` seconds; then let go.
+
+        What ended comes first: unknown, it would run again. Then what is to run again and was never
+        stored, then the history. Durable tasks that wait are stored as they are, however many: that
+        the lease is released is all that is needed for them.
+        """
+        hand_over = HandOver()
+        left = [record for record in self._store.live() if self.journal.find(record.task_id) is None]
+        if self._connected:
+            await hand_over.step("changes of durable tasks", self.journal.drained(), self._changes)
+        await self.journal.close()
         await _end(self._saving, self._recovering)
         if self._connected:
-            # Tasks that will run again come first: saving a long history may use up the time.
-            await self._step(self._hand_over(left))
-            await self._step(self.scheduler.flush())
+            await hand_over.step("claimed tasks", self._claims.undo_unanswered(), self._claims.undecided)
+            await hand_over.step("unfinished tasks", self.scheduler.hand_over(left), lambda: len(left))
+            await hand_over.step("records of the history", self.scheduler.flush(), self._unsaved)
         elif left or self.journal.backlog:
             logger.error("the backend never answered: what was to be kept is lost")
         await _end(*self._loops)
         self._saving = self._recovering = None
         if self._connected:
-            # After the last heartbeat: one that finds no lease acquires a new one.
-            await self._step(self._instance.release())
-        await self._step(self.backend.close())
+            # After the last heartbeat: finding no lease, it would take a new one.
+            await self._let_go_of_lease()
+        await self._close()
         for record in self._store.live():
             self._store.forget(record.task_id)
         self._connected = False
 
-    async def _hand_over(self, left: list[TaskRecord]) -> None:
-        await self._claims.undo_unanswered()
-        await self.scheduler.hand_over(left)
+    def _changes(self) -> int:
+        return self.journal.backlog
 
-    async def _step(self, work: Coroutine[Any, Any, None]) -> None:
-        """Await one step of the shutdown, but not too long; log a failure instead of raising it."""
+    def _unsaved(self) -> int:
+        return self.scheduler.backlog
+
+    async def _let_go_of_lease(self) -> None:
         try:
-            async with asyncio.timeout(STEP_TIMEOUT):
-                await work
-        except BackendError as error:
-            logger.error("the backend did not take everything at shutdown: %s", error)  # noqa: TRY400
-        except TimeoutError:
-            logger.error("the backend did not answer in time at shutdown")  # noqa: TRY400
+            async with asyncio.timeout(LAST_STEPS):
+                await self._instance.release()
+        except (BackendError, TimeoutError) as error:
+            message = "shutdown: the lease could not be released: its tasks wait for lease_timeout: %s"
+            logger.error(message, str(error) or "no answer")  # noqa: TRY400
+
+    async def _close(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_STEPS):
+                await self.backend.close()
 
     async def reserve(self, record: TaskRecord) -> bool:
         """Store a record before its task exists; false if another instance has stored this id already.
@@ -244,7 +278,32 @@ class Persistence:
         (outcome,) = await self._instance.commit(lambda token: [Change(to_row(record, token))])
         return outcome.applied
 
-    # Called by the engine and the journal
+    async def cancel(self, task_id: str) -> TaskRecord:
+        """Cancel a task that is stored and that no instance has.
+
+        Raises:
+            TaskNotFoundError: no task has this id.
+            TaskFinishedError: it has ended.
+            TaskNotCancellableError: an instance has it.
+            BackendError: the backend cannot be asked.
+            CommitError: the backend does not take it.
+        """
+        record = await self._recovery.cancel(task_id)
+        gate = self.journal.find(task_id)
+        if gate is not None:
+            await gate.committed()
+        else:
+            await self.scheduler.save([record])
+        with contextlib.suppress(BackendError):  # logged
+            await self._recovery.complain()
+        return record
+
+    @property
+    def waiting(self) -> Mapping[str, int]:
+        """By name: how many stored tasks wait for a function that is not registered here."""
+        return self._claims.waiting
+
+    # What the engine and the journal tell
 
     def _on_event(self, event: Event) -> None:
         record = self._record(event.task_id)

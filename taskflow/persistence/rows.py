@@ -33,7 +33,7 @@ KEY_HOLDERS = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETR
 PLAIN = (
     "attempt", "retries_used", "max_retries", "error", "error_type", "stacktrace", "logs", "tags",
     "idempotency_key", "retry_of", "reason", "registered", "code_function", "trace_context",
-    "duplicate_of", "rescues", "options",
+    "duplicate_of", "rescues", "left_by", "options",
 )  # fmt: skip
 """Fields whose values are JSON already. A field that has its default, as most do, is left out."""
 

@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import logging
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from itertools import islice
 from typing import Final
@@ -147,18 +147,26 @@ class SnapshotScheduler:
             logger.error("task %r cannot be stored, and is left out: %s", task_id, reason)
         return True
 
-    async def hand_over(self, records: Collection[TaskRecord]) -> None:
-        """Save unfinished records so that any instance may take them over; no later flush saves them.
+    async def hand_over(self, records: list[TaskRecord]) -> None:
+        """Save unfinished records, in parts, so that any instance may take them over.
 
-        Not to be called while `run` runs.
+        What was saved is taken off the list, and no later flush saves it. Not to be called while `run` runs.
 
         Raises:
-            BackendError: that failed.
+            BackendError: that failed, for those that are left.
         """
-        await self.save(records, handed_over=True)
-        with self._lock:
-            for record in records:
-                self._changed.pop(record.task_id, None)
+        while records:
+            part = records[-CODEC_SLICE:]
+            await self.save(part, handed_over=True)
+            del records[-CODEC_SLICE:]
+            with self._lock:
+                for record in part:
+                    self._changed.pop(record.task_id, None)
+
+    @property
+    def backlog(self) -> int:
+        """Records that have changed since they were saved."""
+        return len(self._changed) + len(self._saving)
 
     def _take(self, count: int) -> list[TaskRecord]:
         with self._lock:

@@ -29,6 +29,8 @@ REQUESTS = (1, 32, 200)
 ROUNDS = 5
 CHANGED = 20_000
 RECENT = 10_000
+STORED = 100_000
+"""Tasks that a stop leaves, and that the next start finds."""
 
 FAILED, SUCCESS = TaskStatus.FAILED, TaskStatus.SUCCESS
 
@@ -117,12 +119,53 @@ async def listings(path: Path) -> dict[str, Latency]:
         return {name: await rows.latency(call) for name, call in calls.items()}
 
 
+async def hand_over(path: Path, tasks: int) -> float:
+    """Seconds that a stop takes while so many durable tasks wait."""
+    manager = TaskManager(snapshot_db=str(path), max_concurrent_tasks=1, shutdown_timeout=0)
+
+    manager.task(persist=True)(noop)
+
+    async def hold_the_slot() -> None:
+        await asyncio.Event().wait()
+
+    await manager.startup()
+    manager.enqueue(hold_the_slot)
+    ids = [manager.enqueue(noop) for _ in range(tasks)]
+    for task_id in ids:
+        await manager.committed(task_id)
+    began = time.perf_counter()
+    await manager.shutdown()
+    return time.perf_counter() - began
+
+
+async def take_over(path: Path, tasks: int) -> tuple[float, float]:
+    """Seconds until a manager has started that finds so many, and until all of them have ended."""
+    manager = TaskManager(snapshot_db=str(path))
+    manager.task(persist=True)(noop)
+    began = time.perf_counter()
+    async with manager:
+        started = time.perf_counter() - began
+        while manager.dispatcher.executor.executions or await succeeded(path) < tasks:  # noqa: ASYNC110 - it is a file
+            await asyncio.sleep(0.1)
+        return started, time.perf_counter() - began
+
+
+def many_stored(path: Path) -> None:
+    """Measure a stop and a start with very many durable tasks that wait, and print."""
+    heading(f"SQLite: {STORED:,} durable tasks that wait, over a restart")
+    print(f"stop   {asyncio.run(hand_over(path, STORED)):8.2f} s")
+    started, ended = asyncio.run(take_over(path, STORED))
+    rate = f"{STORED / ended:,.0f} tasks/s"
+    print(f"start  {started:8.2f} s   (target < 1)   all have run after {ended:.1f} s, {rate}")
+
+
 def run() -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         durable(folder)
         history(folder)
+        many_stored(folder / "stored.db")
         asyncio.run(backend(folder))
         long_history(folder / "long.db")
 

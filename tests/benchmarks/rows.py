@@ -126,7 +126,7 @@ async def fill(backend: SnapshotBackend, count: int = HISTORY) -> None:
     """Store a long history, and after it tasks that are open: half of them owned, half of them released."""
     for rows in batches(history(count), BATCH):
         await backend.save(rows)
-    await backend.acquire(OWNER, 86_400)
+    await backend.acquire(OWNER)
     model = replace(template(), created=template().created + count * 1_000_000)
     for number in range(0, OPEN, BATCH):
         owner = OWNER if number < OPEN // 2 else RELEASED

@@ -50,11 +50,16 @@ class Instance:
         """Return when it has."""
         eventually(self.is_ready)
 
-    def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+    @property
+    def pid(self) -> int:
+        """The process of its present life."""
         assert self._process is not None
         assert self._process.pid is not None
-        os.kill(self._process.pid, number)
+        return self._process.pid
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
 
     def end(self, number: signal.Signals) -> None:
         """Send it a signal and return when it is gone. Does nothing if it does not live."""

@@ -24,6 +24,7 @@ class Summary:
     Attributes:
         kills: instances that were killed.
         sleeps: instances that stood still for a while.
+        outages: times that the store was away.
         promised: tasks that were acknowledged.
         once, again: those of all tasks whose attempts began once, or one of them more often.
         interrupted: began, and may not run again.
@@ -38,6 +39,7 @@ class Summary:
 
     kills: int = 0
     sleeps: int = 0
+    outages: int = 0
     promised: int = 0
     once: int = 0
     again: int = 0

@@ -9,6 +9,7 @@ import pytest
 from taskflow import TaskStatus
 from tests.backends import record
 from tests.chaos.load import Promise
+from tests.chaos.outage import harm
 from tests.chaos.verdict import Story, faults
 from tests.chaos.witness import Deed
 
@@ -82,3 +83,35 @@ def test_two_tasks_that_succeed_with_one_key_are_found():
         for name, done in {"a": [Deed("a", 0, 1, "end", 1)], "b": [Deed("b", 0, 1, "end", 1)]}.items()
     }
     assert list(faults(told)) == [("b", "task a has succeeded with the same key")]
+
+
+def run_by(func_name: str, status: TaskStatus, *pids: int, **fields: Any) -> Story:
+    """A task whose first attempt began in these processes, one after the other."""
+    stored = record("t", status, func_name=func_name, **fields)
+    return Story("t", stored, [Deed("t", 0, pid, "begin", 1) for pid in pids], [])
+
+
+KILLED, LIVES = 1, 2
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (run_by("gated", SUCCESS, LIVES), []),
+        (run_by("gated-again", SUCCESS, KILLED, LIVES), []),
+        (run_by("gated-again", SUCCESS, LIVES, LIVES), ["an attempt began twice in processes that live"]),
+        (run_by("gated", INTERRUPTED, KILLED), []),
+        (
+            run_by("gated", INTERRUPTED, LIVES, reason="lease_expired"),
+            ["it was interrupted (lease_expired) in a process that lives"],
+        ),
+        (run_by("endless", FAILED, KILLED, KILLED, **POISON), []),
+        (
+            run_by("endless", FAILED, KILLED, LIVES, **POISON),
+            ["it is poison, and one of its processes lives"],
+        ),
+    ],
+    ids=str,
+)
+def test_a_process_that_lives_must_not_lose_a_task_by_an_outage(told, expected):
+    assert [what for _, what in harm([told], {KILLED})] == expected

@@ -14,6 +14,9 @@ from tests.chaos.witness import Deed, deeds
 
 MAX_RESCUES = 3
 
+REASONS = {("rescued", True), ("lease_expired", True), ("shutdown", False)}
+"""Why a task may be interrupted, and whether another process says so."""
+
 
 @dataclass(frozen=True)
 class Story:
@@ -134,7 +137,7 @@ def _interrupted(
 ) -> Iterator[str]:
     if temper.again:
         yield "it may run again, and did not"
-    if (record.reason, record.rescues > 0) not in {("rescued", True), ("shutdown", False)}:
+    if (record.reason, record.rescues > 0) not in REASONS:
         yield f"it was {record.reason} after {record.rescues} rescues"
     if record.attempt_started is None:
         yield "it was interrupted before it began"

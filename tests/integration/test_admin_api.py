@@ -616,7 +616,7 @@ async def test_the_overview_tells_what_waits_runs_and_has_ended() -> None:
     tasks = {task["func_name"]: task for task in answer["tasks"]}
     assert tasks["work"]["counts"]["running"] == 1
     assert sum(tasks["fail"]["failures"]) == 1
-    assert answer["health"] == {"ok": True, "reasons": []}
+    assert answer["health"] == {"ok": True, "reasons": [], "waiting": []}
     assert answer["backend"] is None
 
 
@@ -668,8 +668,8 @@ async def test_health_is_good_while_the_manager_runs_and_says_why_not_otherwise(
             during = await http.get("/tasks/health")
         after = await http.get("/tasks/health")
     reasons = ["the TaskManager has not started, or is shutting down"]
-    assert (before.status_code, before.json()) == (503, {"ok": False, "reasons": reasons})
-    assert (during.status_code, during.json()) == (200, {"ok": True, "reasons": []})
+    assert (before.status_code, before.json()) == (503, {"ok": False, "reasons": reasons, "waiting": []})
+    assert (during.status_code, during.json()) == (200, {"ok": True, "reasons": [], "waiting": []})
     assert after.status_code == 503
     Health.model_validate(after.json())
 

@@ -139,6 +139,7 @@ EVERYTHING = TaskRecord(
     next_attempt_at=at(9.5),
     payload=b'{"args": [1, null]}',
     rescues=1,
+    left_by=["9f2c41d07b3e"],
     elapsed=8.25,
 )
 

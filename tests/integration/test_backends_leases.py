@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
+
+import pytest
 
 from taskflow.core.models import TERMINAL, TaskStatus
 from taskflow.core.query import TaskQuery
@@ -14,19 +16,6 @@ from tests.processes import PATIENCE
 
 PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus
 
-SHORT = 0.05
-"""Seconds of a lease that is to run out."""
-
-LONG = 600.0
-"""Seconds of a lease that is not."""
-
-
-async def until(outcome: Callable[[], Awaitable[bool]]) -> None:
-    """Return when something that takes time has come about."""
-    async with asyncio.timeout(PATIENCE):
-        while not await outcome():  # noqa: ASYNC110 - the clock is the database's
-            await asyncio.sleep(0.01)
-
 
 async def claimed(backend: SnapshotBackend, *names: str, limit: int = 100) -> list[str]:
     return ids(await backend.claimable(names or ["work"], limit))
@@ -36,7 +25,7 @@ async def claimed(backend: SnapshotBackend, *names: str, limit: int = 100) -> li
 
 
 async def test_unfinished_rows_whose_owner_has_no_lease_may_be_taken_over(backend: SnapshotBackend):
-    await backend.acquire("here", LONG)
+    await backend.acquire("here")
     unfinished = [row(status.value, status, owner="gone") for status in (PENDING, RUNNING, RETRYING)]
     await backend.commit(inserts(*unfinished, *(row(status, status) for status in TERMINAL), row("mine")))
     await backend.commit(inserts(row("released", owner=RELEASED)))
@@ -106,7 +95,7 @@ async def test_rows_of_hundreds_of_dead_owners_are_claimable(backend: SnapshotBa
 async def test_a_row_that_was_taken_over_is_not_claimable_any_more(backend: SnapshotBackend):
     gone = row("a", owner="gone")
     await backend.commit(inserts(gone))
-    await backend.acquire("here", LONG)
+    await backend.acquire("here")
     await backend.commit([to(row("a"), gone)])
     assert [] == await claimed(backend)
 
@@ -122,7 +111,7 @@ async def test_names_with_quotes_are_names(backend: SnapshotBackend):
 
 
 async def test_rows_that_are_left_out_for_their_name_alone_are_counted(backend: SnapshotBackend):
-    await backend.acquire("here", LONG)
+    await backend.acquire("here")
     await backend.commit(
         inserts(
             row("1", owner="gone", func_name="x"),
@@ -147,91 +136,95 @@ async def test_rows_that_are_left_out_for_their_name_alone_are_counted(backend: 
 # Leases
 
 
-async def test_rows_of_an_owner_with_a_lease_are_its_own(backend: SnapshotBackend, other: SnapshotBackend):
-    await backend.acquire("here", LONG)
-    await backend.commit(inserts(row("a")))
-    assert [] == await claimed(other)
+async def test_a_lease_counts_its_beats(backend: SnapshotBackend, other: SnapshotBackend):
+    await backend.acquire("here")
+    assert {"here": 1} == await other.leases()
+    assert await backend.renew("here")
+    assert await backend.renew("here")
+    await backend.acquire("there")
+    assert {"here": 3, "there": 1} == await other.leases()
 
 
-async def test_rows_of_a_lease_that_ran_out_may_be_taken_over(
+async def test_rows_of_an_owner_with_a_lease_are_its_own_for_as_long_as_nobody_ends_it(
     backend: SnapshotBackend, other: SnapshotBackend
 ):
-    await backend.acquire("here", SHORT)
+    await backend.acquire("here")
     await backend.commit(inserts(row("a")))
-
-    async def is_claimable() -> bool:
-        return await claimed(other) == ["a"]
-
-    await until(is_claimable)
+    assert [] == await claimed(other)
+    assert await other.expire("here", 1)
+    assert ["a"] == await claimed(other)
     assert ["a"] == await claimed(backend)
+    assert {} == await backend.leases()
 
 
-async def test_a_lease_that_ran_out_cannot_be_renewed(backend: SnapshotBackend):
-    await backend.acquire("here", SHORT)
+async def test_a_lease_that_was_renewed_meanwhile_is_not_ended(
+    backend: SnapshotBackend, other: SnapshotBackend
+):
+    await backend.acquire("here")
     await backend.commit(inserts(row("a")))
+    await backend.renew("here")
+    assert not await other.expire("here", 1)
+    assert not await other.expire("nobody", 1)
+    assert [] == await claimed(other)
+    assert {"here": 2} == await backend.leases()
 
-    async def is_claimable() -> bool:
-        return await claimed(backend) == ["a"]
 
-    await until(is_claimable)
-    assert not await backend.renew("here", LONG)
+async def test_a_lease_is_ended_once(backend: SnapshotBackend):
+    await backend.acquire("here")
+    await backend.commit(inserts(row("a")))
+    assert [True, False] == [await backend.expire("here", 1) for _ in range(2)]
+
+
+async def test_a_lease_that_was_ended_cannot_be_renewed(backend: SnapshotBackend):
+    await backend.acquire("here")
+    await backend.commit(inserts(row("a")))
+    await backend.expire("here", 1)
+    assert not await backend.renew("here")
     assert ["a"] == await claimed(backend)
 
 
 async def test_a_lease_that_nobody_has_cannot_be_renewed(backend: SnapshotBackend):
     await backend.commit(inserts(row("a")))
-    assert not await backend.renew("here", LONG)
+    assert not await backend.renew("here")
     assert ["a"] == await claimed(backend)
-
-
-async def test_a_renewed_lease_lasts_from_then_on(backend: SnapshotBackend):
-    await backend.acquire("here", 1.0)
-    assert await backend.renew("here", LONG)
-    # One that began later, and lasts as long as the first one would have: when it ends, so had the first.
-    await backend.acquire("clock", 1.0)
-    await backend.commit(inserts(row("a"), row("tick", owner="clock")))
-
-    async def is_over() -> bool:
-        return "tick" in await claimed(backend)
-
-    await until(is_over)
-    assert ["tick"] == await claimed(backend)
-    assert await backend.renew("here", LONG)
-
-
-async def test_a_renewal_can_make_a_lease_shorter(backend: SnapshotBackend):
-    await backend.acquire("here", LONG)
-    await backend.commit(inserts(row("a")))
-    assert await backend.renew("here", SHORT)
-
-    async def is_claimable() -> bool:
-        return await claimed(backend) == ["a"]
-
-    await until(is_claimable)
 
 
 async def test_rows_of_a_lease_that_was_released_may_be_taken_over_at_once(backend: SnapshotBackend):
-    await backend.acquire("here", LONG)
-    await backend.acquire("there", LONG)
+    await backend.acquire("here")
+    await backend.acquire("there")
     await backend.commit(inserts(row("a"), row("b", owner="there")))
     await backend.release("here")
     assert ["a"] == await claimed(backend)
-    assert not await backend.renew("here", LONG)
+    assert not await backend.renew("here")
+    assert not await backend.expire("here", 0)
+
+
+async def test_that_a_lease_was_released_is_told_until_none_of_its_rows_is_left(backend: SnapshotBackend):
+    await backend.acquire("here")
+    await backend.commit(inserts(row("a")))
+    await backend.release("here")
+    await backend.acquire("there")
+    assert {"here": 0, "there": 1} == await backend.leases()
+    await backend.commit([to(row("a", owner="there"), row("a"))])
+    await backend.acquire("another")
+    await claimed(backend)
+    assert {"there": 1, "another": 1} == await backend.leases()
 
 
 async def test_releasing_a_lease_that_nobody_has_does_nothing(backend: SnapshotBackend):
-    await backend.acquire("here", LONG)
+    await backend.acquire("here")
     await backend.release("there")
-    assert await backend.renew("here", LONG)
+    assert await backend.renew("here")
+    assert {"here": 2} == await backend.leases()
 
 
 async def test_a_new_lease_takes_the_unfinished_rows_of_the_previous_one(backend: SnapshotBackend):
-    await backend.acquire("old", LONG)
+    await backend.acquire("old")
     await backend.commit(inserts(row("a", owner="old"), row("b", RUNNING, owner="old", logs=["x"])))
     await backend.commit(inserts(row("ended", SUCCESS), row("others", owner="there")))
     await backend.save([row("history", RETRYING, owner="old", durable=False)])
-    await backend.release("old")
-    await backend.acquire("new", LONG, previous="old")
+    await backend.expire("old", 1)
+    await backend.acquire("new", previous="old")
 
     assert ["others"] == await claimed(backend)
     assert row("b", RUNNING, owner="new", logs=["x"]) == await backend.get("b")
@@ -240,25 +233,52 @@ async def test_a_new_lease_takes_the_unfinished_rows_of_the_previous_one(backend
     }
 
 
+async def test_a_new_lease_takes_very_many_rows(backend: SnapshotBackend):
+    rows = [row(f"{n:05}", owner="old", created_at=at(n)) for n in range(6_000)]
+    for n in range(0, len(rows), 500):
+        await backend.commit(inserts(*rows[n : n + 500]))
+    await backend.acquire("new", previous="old")
+    assert [] == await claimed(backend)
+    await backend.release("new")
+    assert ids(rows)[:100] == await claimed(backend)
+    assert {"work": 6_000} == dict(await backend.unclaimable([]))
+
+
 async def test_what_somebody_took_over_stays_with_them_when_the_lease_comes_back(backend: SnapshotBackend):
-    await backend.acquire("there", LONG)
+    await backend.acquire("there")
     await backend.commit(inserts(row("a", owner="old"), row("b", owner="old")))
     await backend.commit([to(row("a", owner="there"), row("a", owner="old"))])
-    await backend.acquire("new", LONG, previous="old")
+    await backend.acquire("new", previous="old")
     assert ["there", "new"] == [(await backend.get(name)).owner for name in "ab"]
     assert [LOST] == await backend.commit([to(row("a", RUNNING, "new"), row("a", owner="new"))])
 
 
 async def test_a_previous_lease_without_rows_is_no_trouble(backend: SnapshotBackend):
-    await backend.acquire("new", LONG, previous="old")
-    assert await backend.renew("new", LONG)
-    assert not await backend.renew("old", LONG)
+    await backend.acquire("new", previous="old")
+    assert await backend.renew("new")
+    assert not await backend.renew("old")
 
 
-async def test_rows_written_under_a_lease_that_ran_out_are_claimable_all_the_same(backend: SnapshotBackend):
-    await backend.acquire("here", LONG)
+async def test_rows_written_under_a_lease_that_was_ended_are_claimable_all_the_same(backend: SnapshotBackend):
+    await backend.acquire("here")
     await backend.release("here")
-    await backend.acquire("there", LONG)
+    await backend.acquire("there")
     await backend.commit(inserts(row("a")))
     await backend.save([row("b", durable=False)])
     assert ["a", "b"] == await claimed(backend)
+
+
+async def test_a_twin_sees_the_same_leases_on_the_loop_of_another_thread(backend: SnapshotBackend):
+    await backend.acquire("here")
+    twin = backend.twin(PATIENCE)
+    if twin is None:
+        pytest.skip("it has none")
+
+    async def beat() -> tuple[bool, Mapping[str, int]]:
+        try:
+            return await twin.renew("here"), await twin.leases()
+        finally:
+            await twin.close()
+
+    assert (True, {"here": 2}) == await asyncio.to_thread(lambda: asyncio.run(beat()))
+    assert {"here": 2} == await backend.leases()

@@ -69,7 +69,7 @@ async def test_nobody_takes_over_tasks_of_another_namespace(
     assert {} == await billing.unclaimable([])
     assert ["a", "b", "c"] == ids(await backend.claimable(["work"], 10))
 
-    await billing.acquire("new", 60.0, previous="gone")
+    await billing.acquire("new", previous="gone")
     assert ["a", "b", "c"] == ids(await backend.claimable(["work"], 10))
 
 

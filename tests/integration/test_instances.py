@@ -108,6 +108,7 @@ def test_what_a_killed_instance_leaves_is_taken_over_by_another_one(start, kind)
     report = site.report()
     assert report.wrong == []
     assert statuses(report) == {again: "success", behind: "success", once: "interrupted"}
+    assert report.told[once].record.reason == "rescued"
     assert begins(report) == {again: 2, behind: 1, once: 1}
 
 
@@ -175,6 +176,8 @@ def test_what_an_instance_that_slept_longer_than_its_lease_says_late_does_not_co
     assert report.wrong == []
     assert list(ledger.faults(site.place.history())) == []
     assert statuses(report) == {again: "success", once: "interrupted", another: "success"}
+    # It lives, and nobody can know whether it does.
+    assert report.told[once].record.reason == "lease_expired"
 
 
 def assert_that_a_crash_of_the_backend_costs_nothing(site: Site, server: Postgres | RedisServer) -> None:

@@ -11,6 +11,8 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.testclient import TestClient
 
 from taskflow import ManagedBackgroundTasks, ManagerClosedError, TaskManager, TaskObserver, TaskStatus
+from taskflow.backends import MemoryBackend
+from taskflow.core.exceptions import BackendFormatError
 
 
 class Diary(TaskObserver):
@@ -210,6 +212,36 @@ async def test_starting_and_shutting_down_twice_is_once():
     await manager.shutdown()
     await manager.shutdown()
     assert diary.entries == ["startup", "close"]
+
+
+async def test_starting_twice_at_once_is_once():
+    class Slow(MemoryBackend):
+        async def open(self) -> None:
+            opened.append(self)
+            await asyncio.sleep(0)
+
+    diary, opened = Diary(), []
+    manager = TaskManager(loggers=[diary], snapshot_backend=Slow())
+    await asyncio.gather(manager.startup(), manager.startup(), manager.startup())
+    assert manager.running
+    await manager.shutdown()
+    assert (diary.entries, len(opened)) == (["startup", "close"], 1)
+
+
+async def test_a_start_that_failed_is_tried_by_who_waited_for_it():
+    class FailsOnce(MemoryBackend):
+        async def open(self) -> None:
+            opened.append(self)
+            await asyncio.sleep(0)
+            if len(opened) == 1:
+                raise BackendFormatError("memory", "it is another one's")
+
+    opened: list[MemoryBackend] = []
+    manager = TaskManager(snapshot_backend=FailsOnce())
+    outcomes = await asyncio.gather(manager.startup(), manager.startup(), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [BackendFormatError, type(None)]
+    assert manager.running
+    await manager.shutdown()
 
 
 def test_tasks_that_were_enqueued_before_there_was_a_loop_run_at_the_start():

@@ -13,6 +13,7 @@ from cryptography.fernet import Fernet
 
 from taskflow import TaskStatus
 from taskflow.backends import MemoryBackend
+from taskflow.persistence import handover
 from taskflow.persistence.rows import RELEASED
 from tests.faulty import FaultyBackend
 from tests.instances import Instance, ends, enqueue_only, until
@@ -161,7 +162,7 @@ async def test_a_shutdown_saves_what_is_to_run_again_before_a_long_history(monke
                 await asyncio.Event().wait()  # the history takes longer than there is time
             await super().save(rows)
 
-    monkeypatch.setattr("taskflow.persistence.persistence.STEP_TIMEOUT", 0.1)
+    monkeypatch.setattr(handover, "SILENCE", 0.1)
     backend = SlowBackend()
     async with Instance(backend, requeue_pending=True, snapshot_interval=3600) as instance:
         instance.go.set()
@@ -218,7 +219,7 @@ async def test_a_durable_task_that_had_not_begun_is_rescued_and_runs():
         record = await ends(alive, task_id)
 
         assert (["waits"], TaskStatus.SUCCESS) == (alive.ran, record.status)
-        assert [("pending", "rescued"), ("running", None), ("success", None)] == alive.story(task_id)
+        assert [("pending", "lease_expired"), ("running", None), ("success", None)] == alive.story(task_id)
 
 
 @pytest.mark.parametrize("again", [True, False])
@@ -237,7 +238,7 @@ async def test_a_durable_task_that_had_begun_runs_again_only_if_it_may(again: bo
         if again:
             assert ([1], TaskStatus.SUCCESS) == (alive.ran, record.status)
         else:
-            assert ([], TaskStatus.INTERRUPTED, "rescued") == (alive.ran, record.status, record.reason)
+            assert ([], TaskStatus.INTERRUPTED, "lease_expired") == (alive.ran, record.status, record.reason)
 
 
 async def test_a_task_in_whose_middle_three_processes_died_is_poison():
@@ -269,7 +270,7 @@ async def test_what_an_instance_does_after_its_lease_ran_out_does_not_count():
 
         owner = backend._rows[task_id].owner
         assert owner is not None
-        backend._leases[owner] = 0.0  # its heartbeat did not come in time
+        del backend._leases[owner]  # somebody has not heard of it for too long
         await until(lambda: other.ran)
         late.go.set()
         await until(lambda: late.story(task_id)[-1][0] in ("success", "interrupted"))
@@ -296,7 +297,8 @@ async def test_an_instance_that_wakes_up_cancels_what_others_have_taken_over():
         assert late.manager._persistence is not None
         backend._rows[task_id] = replace(taken, owner=RELEASED, status=TaskStatus.PENDING)
         await until(lambda: other.ran)
-        backend._leases[late.manager._persistence._instance.token] = 0.0  # its heartbeat did not come in time
+        # Somebody has not heard of it for too long.
+        del backend._leases[late.manager._persistence._instance.token]
         await until(lambda: late.story(task_id)[-1] == ("interrupted", "lease_lost"))
         await until(lambda: task_id not in late.manager.driver.executions)
 
@@ -331,8 +333,8 @@ async def test_what_is_not_durable_is_interrupted_in_the_history_when_its_proces
         await dead.die()
         record = await ends(alive, task_id)
 
-        assert (TaskStatus.INTERRUPTED, "shutdown") == (record.status, record.reason)
-        assert [("interrupted", "shutdown")] == alive.story(task_id)
+        assert (TaskStatus.INTERRUPTED, "lease_expired") == (record.status, record.reason)
+        assert [("interrupted", "lease_expired")] == alive.story(task_id)
 
 
 # What cannot be revived here

@@ -405,7 +405,7 @@ async def test_a_rescue_shows_in_the_metrics_as_one_and_not_as_another_enqueue()
         assert alive.manager._scheduler is not None
         await alive.manager._scheduler.flush()
 
-        assert 1 == value("taskflow_tasks_recovered_total", task="work", reason="rescued")
+        assert 1 == value("taskflow_tasks_recovered_total", task="work", reason="lease_expired")
         assert 0 == (value("taskflow_tasks_enqueued_total", task="work") or 0)
         assert 1 == value("taskflow_tasks_finished_total", task="work", status="success")
         commits = {"backend": "memory", "operation": "commit", "outcome": "success"}

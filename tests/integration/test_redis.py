@@ -321,7 +321,7 @@ async def test_a_row_that_the_server_has_evicted_is_missed_by_nobody(
     assert list("eca") == ids(await backend.find(TaskQuery()))
     assert list("ca") == ids(await backend.find(TaskQuery(status=[PENDING])))
     assert list("ac") == ids(await backend.claimable(["work"], 10))
-    await backend.acquire("new", 60, previous="here")
+    await backend.acquire("new", previous="here")
     assert list("eca") == ids(await backend.find(TaskQuery()))
     assert 2 == await backend.prune(at(60))
 
@@ -354,7 +354,7 @@ async def test_it_works_on_a_node_of_a_cluster_that_has_the_slot_of_its_prefix(
     node = run_node()
     serve(node, prefix)
     backend = make(node.url)
-    await backend.acquire("here", 60)
+    await backend.acquire("here")
     await backend.commit(inserts(row("1", idempotency_key="k"), row("2", owner="gone")))
     await backend.commit([Change(row("1", SUCCESS, elapsed=1.0), ("here", PENDING))])
     assert ["2"] == ids(await backend.claimable(["work"], 10))

@@ -55,6 +55,7 @@ def test_the_constructor_takes_what_was_promised_by_position_or_name():
         "retention_days": None,
         "heartbeat_interval": 10.0,
         "lease_timeout": 30.0,
+        "max_loop_stall": 600.0,
         "rescue_interval": 5.0,
         "max_rescues": 3,
         "middleware": None,
@@ -164,6 +165,7 @@ class Backend: ...
         *[("retention_days", value) for value in (0, -1, "7", float("inf"), True, 36_501, 1e300)],
         *[("heartbeat_interval", value) for value in (0, -1, "10", None)],
         *[("lease_timeout", value) for value in (0, -1, "30", None)],
+        *[("max_loop_stall", value) for value in (0, -1, "600", None)],
         *[("rescue_interval", value) for value in (0, -1, "5", None)],
         *[("max_rescues", value) for value in (0, -1, 1.5, "3", None)],
         *[

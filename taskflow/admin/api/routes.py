@@ -29,7 +29,7 @@ from taskflow.admin.feed.sse import EventStreamResponse
 from taskflow.admin.replies import Reply, listing
 from taskflow.admin.stats.health import health
 from taskflow.admin.stats.overview import Overview
-from taskflow.core.exceptions import TaskFinishedError, TaskNotFoundError
+from taskflow.core.exceptions import TaskNotFoundError
 from taskflow.core.models import TaskRecord, TaskStatus
 from taskflow.core.query import MAX_PAGE, Cursor, TaskQuery
 from taskflow.manager import TaskManager
@@ -169,17 +169,15 @@ class Api:
             return _acted(again)
 
     async def cancel(self, task_id: TaskId) -> Reply:
-        """Cancel a task. A waiting task never runs; a running async one is stopped where it awaits."""
+        """Cancel a task. A waiting task never runs; a running async one is stopped where it awaits.
+
+        So is a stored task that no instance has.
+        """
         with answered():
             try:
                 return _acted(self._manager.cancel(task_id))
-            except TaskNotFoundError:
-                record = await self._find(task_id)
-                if record.finished:
-                    raise TaskFinishedError(task_id, record.status) from None
-        raise HTTPException(
-            409, f"task {task_id} belongs to another instance, and can only be cancelled there"
-        )
+            except TaskNotFoundError:  # not here; but perhaps no instance has it
+                return _acted(await self._manager.cancel_stored(task_id))
 
     async def _find(self, task_id: str) -> TaskRecord:
         record = await self._manager.history.get(task_id)

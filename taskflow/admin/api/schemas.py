@@ -182,6 +182,7 @@ class Health(BaseModel):
 
     ok: bool
     reasons: list[str] = Field(description="why not")
+    waiting: list[str] = Field(description="stored tasks that nobody runs until somebody does something")
 
 
 class OverviewAnswer(BaseModel):

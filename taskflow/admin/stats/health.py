@@ -15,10 +15,14 @@ def is_live(task_manager: TaskManager) -> bool:
 
 
 def health(task_manager: TaskManager) -> dict[str, Any]:
-    """``ok``, and the ``reasons`` if it is not."""
+    """``ok``, and the ``reasons`` if it is not; and what waits although all is well."""
     reasons = []
     if not task_manager.running:
         reasons.append("the TaskManager has not started, or is shutting down")
     if task_manager.backend_error is not None:
         reasons.append(f"the backend cannot be used: {task_manager.backend_error}")
-    return {"ok": not reasons, "reasons": reasons}
+    waiting = [
+        f"{count} stored tasks wait for a function named {name!r}, which is not registered here"
+        for name, count in task_manager.waiting.items()
+    ]
+    return {"ok": not reasons, "reasons": reasons, "waiting": waiting}

@@ -1,3 +1,5 @@
--- ARGV[1]: the token. The lease stays, as an expired one, until it has no rows any more.
+-- ARGV[1]: the token. It stays, as one that was released, until none of its rows is left.
 
-redis.call('ZADD', prefix .. 'leases', 'XX', 0, ARGV[1])
+if beats_of(ARGV[1]) > 0 then
+  redis.call('ZADD', prefix .. 'leases', -1, ARGV[1])
+end

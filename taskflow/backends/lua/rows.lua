@@ -15,7 +15,7 @@
 --                            has a row with the key by <key>, of further ones by <key>\0<func_name>
 --   declared                 sorted set: <func_name>\0<module.qualname> of the functions of running instances,
 --                            by the end of that, microseconds since 1970
---   leases                   sorted set: owners by the end of their lease, microseconds since 1970
+--   leases                   sorted set: owners by the beats of their lease; see leases.lua
 --   totals                   hash: <status>:rows, <status>:timed, <status>:microseconds: how many there
 --                            are, how many with a duration, and its sum
 --

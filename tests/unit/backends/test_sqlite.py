@@ -236,7 +236,7 @@ async def test_a_missing_table_is_told(path: Path):
         connection.execute("DROP TABLE leases")
     backend = SqliteBackend(path)
     with pytest.raises(BackendFormatError, match="no such table: leases"):
-        await backend.acquire("here", 60)
+        await backend.acquire("here")
     await backend.close()
 
 

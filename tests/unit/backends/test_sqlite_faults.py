@@ -254,11 +254,12 @@ async def was_written(path: Path, *expected: str) -> None:
     await backend.close()
 
 
-async def test_leases_that_ran_out_do_not_pile_up(path: Path):
+async def test_leases_that_were_released_do_not_pile_up(path: Path):
     backend = SqliteBackend(path)
     for n in range(5):
-        await backend.acquire(f"crashed {n}", 0.0)
-    await backend.acquire("here", 60.0)
+        await backend.acquire(f"left {n}")
+        await backend.release(f"left {n}")
+    await backend.acquire("here")
     await backend.close()
     with closing(sqlite3.connect(path)) as connection:
         assert [("here",)] == connection.execute("SELECT token FROM leases").fetchall()

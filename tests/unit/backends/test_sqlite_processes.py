@@ -49,7 +49,7 @@ def _claim(path: Path, name: str, count: int) -> list[str]:
     async def claim() -> list[str]:
         backend = SqliteBackend(path, busy_timeout=PATIENCE)
         await backend.open()
-        await backend.acquire(name, 600)
+        await backend.acquire(name)
         mine = []
         for n in range(count):
             wanted = row(f"{n:03}", owner=RELEASED)

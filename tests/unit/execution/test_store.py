@@ -635,3 +635,18 @@ def test_who_changes_a_record_as_soon_as_it_can_be_found_comes_after_its_first_e
     lock, store._lock = store._lock, Stepping()  # type: ignore[assignment]
     store.create("1", "f")
     assert [PENDING, CANCELLED] == [event.status for event in seen.lifecycle_events]
+
+
+def test_a_task_that_was_forgotten_and_has_come_back_does_not_count_as_one_that_has_ended():
+    store = TaskStore(max_history=3)
+    store.create("a", "f")
+    store.transition("a", INTERRUPTED, reason="lease_lost")
+    store.forget("a")
+    store.adopt(TaskRecord("a", "f"), "rescued")
+    store.transition("a", RUNNING)
+    for number in range(5):
+        store.create(str(number), "f")
+        store.transition(str(number), CANCELLED)
+    assert [record.task_id for record in store] == ["a", "2", "3", "4"]
+    store.transition("a", SUCCESS)
+    assert [record.task_id for record in store] == ["a", "3", "4"]

@@ -75,7 +75,7 @@ def test_a_task_that_was_added_counts_as_enqueued():
     assert registry.get_sample_value("taskflow_tasks_enqueued_total", {"task": "send"}) == 2
 
 
-@pytest.mark.parametrize("reason", ["requeued", "rescued"])
+@pytest.mark.parametrize("reason", ["requeued", "rescued", "lease_expired"])
 def test_a_task_that_came_back_counts_as_recovered_and_not_as_enqueued(reason):
     registry = observed(event("pending", reason=reason))
     recovered = {"task": "send", "reason": reason}
@@ -111,7 +111,7 @@ def test_ends_and_recoveries_are_exported_as_zero_before_the_first_one():
     statuses = [series["status"] for series in series_of(registry, "taskflow_tasks_finished_total")]
     assert statuses == ["success", "failed", "interrupted", "cancelled"]
     reasons = [series["reason"] for series in series_of(registry, "taskflow_tasks_recovered_total")]
-    assert reasons == ["poison", "requeued", "rescued"]
+    assert reasons == ["lease_expired", "poison", "requeued", "rescued"]
 
 
 async def test_a_registered_function_is_exported_from_zero_on_before_its_first_task():

@@ -30,7 +30,7 @@ class Deaf(FaultyBackend):
         super().__init__()
         self.beating, self.fails = asyncio.Event(), fails
 
-    async def renew(self, token: str, seconds: float) -> bool:
+    async def renew(self, token: str) -> bool:
         self.beating.set()
         try:
             await asyncio.Event().wait()
@@ -158,6 +158,23 @@ async def test_a_task_that_could_not_be_stored_does_not_make_a_full_disk_usable(
         assert [] == [text for text in caplog.messages if "can be used again" in text]
 
 
+async def test_what_was_measured_in_another_thread_is_noted_on_the_loop_of_those_who_wait(vitals):
+    vitals.start()
+
+    def in_a_thread(operation, work):
+        return asyncio.to_thread(lambda: asyncio.run(vitals.measure(operation, work)))
+
+    with pytest.raises(BackendUnavailableError):
+        await in_a_thread("renew", fails())
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(vitals.usable())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await in_a_thread("renew", answers(True))
+    async with asyncio.timeout(PATIENCE):
+        await waiting
+
+
 async def test_a_backend_that_can_be_read_and_not_written_is_logged_once(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, "taskflow")
     backend = FaultyBackend()
@@ -188,7 +205,7 @@ async def test_a_backend_that_can_be_read_and_not_written_is_logged_once(caplog:
         with pytest.raises(CommitError, match="it is full"):
             await manager.committed(refused)
         manager.enqueue(plain)
-        for operation in ("acquire", "save", "claimable"):
+        for operation in ("renew", "save", "claimable"):
             await asked(operation, 3)
         assert manager.backend_error == "memory: it is full"
         errors = [record.message for record in caplog.records if record.levelno >= logging.ERROR]

@@ -24,7 +24,7 @@ def refuse_nothing(task):
 
 async def test_what_is_being_written_when_it_closes_is_waited_for():
     backend = FaultyBackend()
-    instance = Instance(backend, BackendVitals(backend.kind, EventStream()), 10, 30)
+    instance = Instance(backend, BackendVitals(backend.kind, EventStream()))
     journal = Journal(instance, refuse_nothing, refuse_nothing)
     journal.start()
     for task_id in ("first", "second"):
@@ -35,10 +35,12 @@ async def test_what_is_being_written_when_it_closes_is_waited_for():
             backend.gate.clear()
     while backend.calls["commit"] < 2:  # noqa: ASYNC110 - it is a counter
         await asyncio.sleep(0)
-    closing = asyncio.create_task(journal.close(PATIENCE))
+    closing = asyncio.create_task(journal.drained())
     await asyncio.sleep(0)
+    assert not closing.done()
     backend.gate.set()
     await closing
+    await journal.close()
     assert await backend.get("second") is not None
 
 
@@ -46,7 +48,7 @@ async def test_what_is_being_written_when_it_closes_is_waited_for():
 async def test_a_task_that_was_refused_is_settled_although_there_is_nothing_more_to_store(there):
     backend = FaultyBackend()
     await backend.commit([Change(there)])
-    instance = Instance(backend, BackendVitals(backend.kind, EventStream()), 10, 30)
+    instance = Instance(backend, BackendVitals(backend.kind, EventStream()))
     journal = Journal(instance, lambda task: None, refuse_nothing)
     journal.start()
     task = journal.open(record("a", idempotency_key="k"))
@@ -54,7 +56,7 @@ async def test_a_task_that_was_refused_is_settled_although_there_is_nothing_more
     async with asyncio.timeout(PATIENCE):
         assert not await task.start_is_stored()
     assert task.holder == there.task_id
-    await journal.close(PATIENCE)
+    await journal.close()
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """A lease that is replaced while what it covers is being written, on a backend that answers late or not."""
 
 import asyncio
-from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +9,7 @@ from taskflow.core.models import TaskStatus
 from taskflow.execution.stream import EventStream
 from taskflow.persistence.backend import APPLIED, Change
 from taskflow.persistence.health import BackendVitals
+from taskflow.persistence.identity import life_of
 from taskflow.persistence.lease import Instance
 from tests.backends import row
 from tests.faulty import FaultyBackend
@@ -29,8 +29,8 @@ class LateBackend(FaultyBackend):
         self.answers.set()
         self.mute = False
 
-    async def acquire(self, token: str, seconds: float, *, previous: str | None = None) -> None:
-        await super().acquire(token, seconds, previous=previous)
+    async def acquire(self, token: str, *, previous: str | None = None) -> None:
+        await super().acquire(token, previous=previous)
         await self.answers.wait()
         if self.mute:
             raise BackendUnavailableError(self.kind, "the answer was lost")
@@ -43,7 +43,7 @@ def backend() -> LateBackend:
 
 @pytest.fixture
 async def instance(backend):
-    instance = Instance(backend, BackendVitals(backend.kind, EventStream()), 10, 30)
+    instance = Instance(backend, BackendVitals(backend.kind, EventStream()))
     await instance.acquire()
     await instance.commit(lambda token: [Change(row("a", owner=token))])
     return instance
@@ -89,34 +89,18 @@ async def test_a_lease_of_which_the_answer_was_lost_still_has_its_rows(instance,
     assert await instance.commit(start) == [APPLIED]
 
 
-async def test_that_a_lease_ran_out_is_logged_when_there_is_a_new_one_and_not_at_each_heartbeat(
-    instance, backend, caplog: pytest.LogCaptureFixture
-):
-    backend._leases.clear()
-    backend.full = True
-    for _ in range(3):
-        with pytest.raises(BackendUnavailableError):
-            await instance._beat()
-    assert "the lease" not in caplog.text
-    backend.full = False
-    await instance._beat()
-    assert 1 == caplog.text.count("the lease had run out before its heartbeat came; a new one was taken")
+async def test_a_manager_has_its_name_from_its_start_and_not_from_its_making(backend):
+    instance = Instance(backend, BackendVitals(backend.kind, EventStream()))
+    assert instance.token == ""
+    tokens = []
+    for _ in range(2):
+        await instance.acquire()
+        tokens.append(instance.token)
+    first, second = map(life_of, tokens)
+    assert first != second
 
 
-async def test_a_heartbeat_that_failed_is_tried_again_sooner_and_less_and_less_often(
-    instance, backend, monkeypatch: pytest.MonkeyPatch
-):
-    pauses: list[float] = []
-
-    async def confirmed() -> None: ...
-
-    async def sleep(seconds: float) -> None:
-        backend.down = 2 <= len(pauses) < 7
-        pauses.append(seconds)
-        if len(pauses) == 9:
-            raise asyncio.CancelledError
-
-    monkeypatch.setattr("taskflow.persistence.lease.asyncio", SimpleNamespace(sleep=sleep, Lock=asyncio.Lock))
-    with pytest.raises(asyncio.CancelledError):
-        await instance.run(confirmed)
-    assert [10, 10, 10, 1, 2, 4, 8, 10, 10] == pauses
+async def test_a_lease_that_replaces_another_one_is_of_the_same_life(instance):
+    old = instance.token
+    await instance.acquire(previous=old)
+    assert (instance.token != old, life_of(instance.token)) == (True, life_of(old))

@@ -36,7 +36,7 @@ def looking(backend: SnapshotBackend, *functions: Callable[[], Any]) -> Namesake
     registry = TaskRegistry()
     for each in functions:
         registry.register(each, TaskConfig())
-    return Namesakes(Instance(backend, BackendVitals(backend.kind, EventStream()), 10, 30), registry)
+    return Namesakes(Instance(backend, BackendVitals(backend.kind, EventStream())), registry)
 
 
 def warning(here: str, there: str) -> str:

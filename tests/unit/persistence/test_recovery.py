@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from taskflow import InMemoryLogger, LifecycleEvent, TaskManager, TaskObserver, TaskStatus
 from taskflow.core.clock import utcnow
 from taskflow.persistence.backend import Change, Outcome
-from taskflow.persistence.rows import TaskRow
+from taskflow.persistence.rows import TaskRow, to_record
 from tests.backends import row
 from tests.faulty import FaultyBackend
 from tests.processes import PATIENCE
@@ -86,8 +88,8 @@ async def test_a_task_that_another_instance_took_over_and_left_again_runs():
 async def test_tasks_that_wait_for_their_retry_do_not_keep_others_from_being_taken_over():
     backend = FaultyBackend()
     tomorrow = utcnow() + timedelta(days=1)
-    waiting = [row(f"a{n:03}", RETRYING, next_attempt_at=tomorrow, max_retries=1) for n in range(250)]
-    failing = [row(f"b{n:03}", max_retries=1, func_name="fail") for n in range(250)]
+    waiting = [row(f"a{n:03}", RETRYING, next_attempt_at=tomorrow, max_retries=1) for n in range(600)]
+    failing = [row(f"b{n:03}", max_retries=1, func_name="fail") for n in range(600)]
     await leave_behind(backend, *waiting, *failing, row("z"))
     manager = TaskManager(snapshot_backend=backend, shutdown_timeout=0, **QUICK)
 
@@ -100,6 +102,83 @@ async def test_tasks_that_wait_for_their_retry_do_not_keep_others_from_being_tak
 
     async with manager:
         assert (await ends(backend, "z")).status == SUCCESS
+
+
+LONG: dict[str, Any] = {"rescue_interval": 0.02}
+"""Times for tests in which nobody ends a lease."""
+
+
+async def test_who_comes_back_with_another_lease_has_not_died_of_a_task():
+    backend = FaultyBackend()
+    await backend.acquire("back.2.....")
+    times = [row("a", RUNNING, owner="back.1....", left_by=["back", "gone"], rescues=2)]
+    manager = TaskManager(snapshot_backend=backend, max_rescues=2, **LONG)
+    await leave_behind(backend, *times)
+
+    @manager.task(persist=True, requeue_on_interrupt=True)
+    async def work() -> None: ...
+
+    async with manager:
+        ended = to_record(await ends(backend, "a"))
+    assert (ended.status, ended.rescues, ended.left_by) == (SUCCESS, 3, ["gone"])
+
+
+async def test_a_task_in_whose_middle_processes_were_gone_too_often_is_poison_and_nobody_says_died():
+    backend = FaultyBackend()
+    await leave_behind(backend, row("a", RUNNING, owner="second.1....", left_by=["first"], rescues=1))
+    manager = TaskManager(snapshot_backend=backend, max_rescues=2, **LONG)
+
+    @manager.task(persist=True, requeue_on_interrupt=True)
+    async def work() -> None: ...
+
+    async with manager:
+        ended = to_record(await ends(backend, "a"))
+    assert (ended.status, ended.reason) == (TaskStatus.FAILED, "poison")
+    assert ended.error == "its processes were gone in the middle of it, 2 times; it is not tried again"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [(PENDING, "requeued"), (RETRYING, "requeued"), (RUNNING, "rescued")]
+)
+async def test_what_stands_under_a_lease_that_was_released_was_left_at_a_clean_stop(status, reason):
+    backend, events = FaultyBackend(), InMemoryLogger()
+    await backend.acquire("left")
+    await leave_behind(backend, row("a", status, owner="left", max_retries=1))
+    await backend.release("left")
+    manager = TaskManager(snapshot_backend=backend, loggers=[events], **LONG)
+
+    @manager.task(persist=True, requeue_on_interrupt=True, retries=1)
+    async def work() -> None: ...
+
+    async with manager:
+        assert (await ends(backend, "a")).status == SUCCESS
+    first = events.lifecycle_events[0]
+    assert (first.status, first.reason) == (PENDING, reason)
+
+
+async def test_the_tasks_of_an_instance_that_beats_are_left_alone_and_those_of_a_silent_one_are_not(caplog):
+    backend = FaultyBackend()
+    manager = TaskManager(snapshot_backend=backend, **QUICK)
+    for name in ("beating", "silent"):
+        await backend.acquire(name)
+        await leave_behind(backend, row(name, owner=name))
+
+    @manager.task(persist=True)
+    async def work() -> None: ...
+
+    async def beat() -> None:
+        while await backend.renew("beating"):  # noqa: ASYNC110 - it is a heartbeat
+            await asyncio.sleep(0.01)
+
+    async with manager:
+        beating = asyncio.create_task(beat())
+        assert (await ends(backend, "silent")).status == SUCCESS
+        looked = backend.calls["claimable"]
+        while backend.calls["claimable"] < looked + 20:  # noqa: ASYNC110 - it is a counter
+            await asyncio.sleep(0.005)
+        assert (await backend.get("beating")).status == PENDING
+        beating.cancel()
+    assert caplog.text.count("an instance has not been heard of") == 1
 
 
 class AskedLate(FaultyBackend):

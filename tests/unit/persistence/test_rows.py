@@ -61,6 +61,7 @@ RECORDS = st.builds(
     failed_attempts=st.none() | ATTEMPTS,
     next_attempt_at=st.none() | TIMES,
     rescues=NUMBERS,
+    left_by=st.lists(TEXT, max_size=3),
     arguments_kept=st.booleans(),
     elapsed=SECONDS,
 )

@@ -32,7 +32,7 @@ class Choosy(MemoryBackend):
 
 
 def scheduler(backend: MemoryBackend) -> SnapshotScheduler:
-    return SnapshotScheduler(Instance(backend, BackendVitals(backend.kind, EventStream()), 10, 30))
+    return SnapshotScheduler(Instance(backend, BackendVitals(backend.kind, EventStream())))
 
 
 def plain(number: int, func_name: object = "work") -> TaskRecord:

@@ -1,18 +1,11 @@
-WITH expired AS (
+WITH forgotten AS (
     DELETE FROM {schema}.leases WHERE token IN (
         SELECT token FROM {schema}.leases
-        WHERE expires <= clock_timestamp() AND token <> %(token)s
-        FOR UPDATE SKIP LOCKED
-    )
-),
-inherited AS (
-    UPDATE {schema}.tasks SET owner = %(token)s WHERE task_id IN (
-        SELECT task_id FROM {schema}.tasks
-        WHERE namespace = %(namespace)s AND owner = %(previous)s
-        ORDER BY task_id -- as commits lock them
-        FOR NO KEY UPDATE
+        WHERE namespace = %(namespace)s AND beats = 0 AND token <> %(token)s AND NOT EXISTS (
+            SELECT FROM {schema}.tasks WHERE tasks.namespace = %(namespace)s AND owner = token
+        )
+        FOR UPDATE OF leases SKIP LOCKED
     )
 )
-INSERT INTO {schema}.leases (token, expires)
-VALUES (%(token)s, clock_timestamp() + make_interval(secs => %(seconds)s))
-ON CONFLICT (token) DO UPDATE SET expires = excluded.expires
+INSERT INTO {schema}.leases (token, namespace, beats) VALUES (%(token)s, %(namespace)s, 1)
+ON CONFLICT (token) DO UPDATE SET beats = 1

@@ -9,6 +9,6 @@ WITH RECURSIVE owners (owner) AS (
 ownerless AS (
     SELECT owner FROM owners
     WHERE owner IS NOT NULL AND NOT EXISTS (
-        SELECT FROM {schema}.leases WHERE token = owners.owner AND expires > clock_timestamp()
+        SELECT FROM {schema}.leases WHERE token = owners.owner AND beats > 0
     )
 )

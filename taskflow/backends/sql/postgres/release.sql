@@ -1,1 +1,1 @@
-DELETE FROM {schema}.leases WHERE token = %(token)s
+UPDATE {schema}.leases SET beats = 0 WHERE token = %(token)s

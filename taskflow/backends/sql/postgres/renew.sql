@@ -1,4 +1,2 @@
-UPDATE {schema}.leases
-SET expires = clock_timestamp() + make_interval(secs => %(seconds)s)
-WHERE token = %(token)s AND expires > clock_timestamp()
+UPDATE {schema}.leases SET beats = beats + 1 WHERE token = %(token)s AND beats > 0
 RETURNING token

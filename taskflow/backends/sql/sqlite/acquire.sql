@@ -1,2 +1,2 @@
-INSERT INTO leases (token, expires) VALUES (:token, :expires)
-ON CONFLICT (token) DO UPDATE SET expires = excluded.expires
+INSERT INTO leases (token, namespace, beats) VALUES (:token, :namespace, 1)
+ON CONFLICT (token) DO UPDATE SET beats = 1

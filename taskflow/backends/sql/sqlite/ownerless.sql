@@ -8,4 +8,4 @@ WITH RECURSIVE owners (owner) AS (
 )
 SELECT owner FROM owners
 WHERE owner IS NOT NULL
-    AND NOT EXISTS (SELECT 1 FROM leases WHERE token = owner AND expires > :now)
+    AND NOT EXISTS (SELECT 1 FROM leases WHERE token = owner AND beats > 0)

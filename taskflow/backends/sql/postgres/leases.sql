@@ -1,0 +1,1 @@
+SELECT token, beats FROM {schema}.leases WHERE namespace = %(namespace)s
