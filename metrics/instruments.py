@@ -12,7 +12,7 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
-from taskflow.core.bounded import BoundedNames
+from taskflow.core.names import BoundedNames
 from taskflow.metrics.catalogue import (
     SECONDS_BUCKETS,
     TASK_ATTEMPT_DURATION,

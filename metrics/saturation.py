@@ -15,8 +15,8 @@ from weakref import WeakKeyDictionary
 from anyio import CapacityLimiter
 from prometheus_client import Metric
 
-from taskflow.core.bounded import BoundedNames
 from taskflow.core.models import TaskRecord, TaskStatus
+from taskflow.core.names import BoundedNames
 from taskflow.metrics.catalogue import (
     BUILD_INFO,
     OBSERVER_DROPPED,

@@ -1,14 +1,25 @@
-"""The names of classes and functions, as logs, metrics and traces show them."""
+"""The names of classes and functions, as logs, metrics and traces show them, and how many they tell apart."""
 
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from taskflow.core.checks import storable
 
-__all__ = ["class_name", "code_function", "plain_text", "qualified_name", "text_attribute", "unwrapped"]
+__all__ = [
+    "NAME_LIMIT",
+    "OTHER",
+    "BoundedNames",
+    "class_name",
+    "code_function",
+    "plain_text",
+    "qualified_name",
+    "text_attribute",
+    "unwrapped",
+]
 
 
 # As `type` itself knows them: a metaclass may answer anything, and a class may set anything as its module.
@@ -70,3 +81,46 @@ def code_function(func: Callable[..., Any]) -> str:
         return qualified_name(type(func))
     module = text_attribute(func, "__module__") or text_attribute(type(func), "__module__")
     return qualname if module is None else f"{module}.{qualname}"
+
+
+NAME_LIMIT: Final = 100
+"""Distinct names that are told apart."""
+
+OTHER: Final = "other"
+"""Stands for every name past the limit."""
+
+
+class BoundedNames:
+    """Lets a limited number of distinct names through, so that what is kept for each stays bounded.
+
+    Thread-safe.
+
+    Args:
+        limit: distinct names that are let through; exempt ones do not count.
+    """
+
+    def __init__(self, limit: int = NAME_LIMIT) -> None:
+        self._room = limit
+        self._known: set[str] = set()
+        self._lock = threading.Lock()
+
+    def value(self, name: str, *, exempt: bool = False) -> str:
+        """``name``, or ``other`` when it is new and the limit is reached. An exempt name always passes."""
+        if name in self._known:
+            return name
+        with self._lock:
+            return self._admit(name, exempt)
+
+    def known(self) -> list[str]:
+        """Every name given out so far, sorted; ``other`` is included once it was given out."""
+        with self._lock:
+            return sorted(self._known)
+
+    def _admit(self, name: str, exempt: bool) -> str:
+        if name not in self._known and not exempt:
+            if self._room == 0:
+                name = OTHER
+            else:
+                self._room -= 1
+        self._known.add(name)
+        return name

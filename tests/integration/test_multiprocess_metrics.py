@@ -17,7 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from taskflow.core.bounded import BoundedNames
+from taskflow.core.names import BoundedNames
 from taskflow.metrics import CATALOGUE
 from taskflow.metrics.instruments import MemoryInstruments
 from taskflow.metrics.multiprocess import SaturationMirror, forget_dead_processes

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from taskflow.admin.stats.latencies import QUANTILES, Latencies
-from taskflow.core.bounded import BoundedNames
 from taskflow.core.events import LifecycleEvent, LogEvent
 from taskflow.core.models import TERMINAL, TaskStatus
+from taskflow.core.names import BoundedNames
 
 __all__ = ["BUCKETS", "BUCKET_SECONDS", "Activity", "NamedActivity", "status_counts"]
 

@@ -9,8 +9,8 @@ from taskflow import LifecycleEvent, LogEvent, TaskManager, TaskStatus
 from taskflow.admin.stats.activity import BUCKET_SECONDS, BUCKETS, Activity
 from taskflow.admin.stats.latencies import Latencies
 from taskflow.admin.stats.unfinished import count_unfinished
-from taskflow.core.bounded import NAME_LIMIT
 from taskflow.core.clock import utcnow
+from taskflow.core.names import NAME_LIMIT
 
 
 class Clock:

@@ -1,6 +1,6 @@
 """Names from input that nobody bounds."""
 
-from taskflow.core.bounded import NAME_LIMIT, BoundedNames
+from taskflow.core.names import NAME_LIMIT, BoundedNames
 
 
 def test_the_first_hundred_names_are_told_apart_and_all_others_are_one() -> None:
