@@ -1,4 +1,8 @@
-"""Passes every event to every observer; an observer that fails does not affect the others."""
+"""Passes every event to every observer; an observer that fails does not affect the others.
+
+Whatever an observer raises ends here, also what is no `Exception`: a library in Rust that panics, for one.
+Only KeyboardInterrupt passes, which comes from the user.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from taskflow.core.complaints import Complaints
 from taskflow.core.events import RANKS, BackendEvent, LifecycleEvent, LogEvent
 from taskflow.core.exceptions import ConfigurationError
 from taskflow.observers.base import TaskObserver
-from taskflow.observers.mailbox import HANDLER_ERRORS, Mailbox
+from taskflow.observers.mailbox import Mailbox, fenced
 
 __all__ = ["LoggerChain", "ObserverStats"]
 
@@ -85,7 +89,9 @@ class LoggerChain(TaskObserver):
         for deliver, feed in self._lifecycle:
             try:
                 deliver(event)
-            except HANDLER_ERRORS as exc:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as exc:
                 feed.failed(exc)
 
     def on_backend(self, event: BackendEvent) -> None:
@@ -93,25 +99,31 @@ class LoggerChain(TaskObserver):
         for deliver, feed in self._backend:
             try:
                 deliver(event)
-            except HANDLER_ERRORS as exc:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as exc:
                 feed.failed(exc)
 
     def on_log(self, event: LogEvent) -> None:
         """Hand the line to every observer whose ``min_level`` lets it pass."""
         severity = RANKS[event.level]
         for deliver, feed in self._log:
-            if severity >= RANKS[feed.observer.min_level]:
-                try:
+            try:
+                if severity >= RANKS[feed.observer.min_level]:
                     deliver(event)
-                except HANDLER_ERRORS as exc:
-                    feed.failed(exc)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as exc:
+                feed.failed(exc)
 
     def bind(self, event: LifecycleEvent) -> None:
         """Let every observer set its context variables for the attempt that starts."""
         for bind, feed in self._bind:
             try:
                 bind(event)
-            except HANDLER_ERRORS as exc:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as exc:
                 feed.failed(exc)
 
     def inject(self, event: LifecycleEvent, carrier: dict[str, str]) -> None:
@@ -121,7 +133,9 @@ class LoggerChain(TaskObserver):
                 brought: dict[str, str] = {}
                 inject(event, brought)
                 carrier |= _checked_carrier(brought)
-            except HANDLER_ERRORS as exc:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as exc:
                 feed.failed(exc)
 
     def watch(self, source: Any) -> None:
@@ -183,14 +197,14 @@ class _Feed:
         self._complaints.log("observer %s is too slow: %d events dropped so far", self.name, self.dropped)
 
     async def startup(self) -> None:
-        await self._guarded(self.observer.startup())
+        await self._guarded(self.observer.startup)
         if self.mailbox is not None:
             self.mailbox.start()
 
     async def flush(self) -> None:
         if self.mailbox is not None:
             await self.mailbox.flush()
-        await self._guarded(self.observer.flush())
+        await self._guarded(self.observer.flush)
 
     async def close(self, deadline: float) -> None:
         if self.mailbox is not None:
@@ -201,15 +215,14 @@ class _Feed:
         try:
             # At least half a second, even if the mailbox used all the time: a file must still be flushed.
             async with asyncio.timeout(max(0.5, deadline - time.monotonic())):
-                await self._guarded(self.observer.close())
+                await self._guarded(self.observer.close)
         except TimeoutError:
             logger.error("observer %s did not close in time", self.name)  # noqa: TRY400  # the traceback says nothing more
 
-    async def _guarded(self, hook: Awaitable[None]) -> None:
-        try:
-            await hook
-        except Exception as exc:
-            self.failed(exc)
+    async def _guarded(self, hook: Callable[[], Awaitable[None]]) -> None:
+        error = await fenced(hook)
+        if error is not None:
+            self.failed(error)
 
 
 def _feeds(observers: Iterable[TaskObserver]) -> Iterable[_Feed]:

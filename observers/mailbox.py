@@ -4,20 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from taskflow.core.running import cancellations
+from taskflow.core.running import cancellations, running_loop
 
 Handler = Callable[[Any], Awaitable[None]]
 
 UNWIND = 0.5
 """Seconds that handlers get to clean up when they are cancelled."""
 
-HANDLER_ERRORS = (Exception, asyncio.CancelledError, SystemExit)
-"""Exceptions of a handler that are caught. Not KeyboardInterrupt, which comes from the user."""
+
+async def fenced(work: Callable[[], Awaitable[None]]) -> BaseException | None:
+    """Await ``work()``, and return what it raised: anything but KeyboardInterrupt, which comes from the user.
+
+    What is meant for the caller passes as well: that it is cancelled, and that it is closed.
+    """
+    before, host = cancellations(), current_task()
+    try:
+        await work()
+    except KeyboardInterrupt:
+        raise
+    except asyncio.CancelledError as error:
+        if cancellations() > before:
+            raise
+        return error
+    except GeneratorExit as error:
+        if host is None or current_task() is not host:  # the loop has ended, and its coroutines are closed
+            raise
+        return error
+    except BaseException as error:
+        return error
+    return None
+
+
+def current_task() -> asyncio.Task[Any] | None:
+    """The current asyncio task; ``None`` where no loop runs."""
+    return None if running_loop() is None else asyncio.current_task()
 
 
 class Mailbox:
@@ -92,12 +118,9 @@ class Mailbox:
                 event.set()
                 continue
             self._delivering = True
-            try:
-                await handler(event)
-            except HANDLER_ERRORS as exc:
-                if isinstance(exc, asyncio.CancelledError) and cancellations() > before:
-                    raise
-                self._on_error(exc)
+            error = await fenced(functools.partial(handler, event))
+            if error is not None:
+                self._on_error(error)
             self._delivering = False
 
     async def flush(self) -> None:

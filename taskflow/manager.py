@@ -13,17 +13,19 @@ from fastapi import BackgroundTasks, FastAPI
 
 from taskflow.arguments.encryption import make_fernet
 from taskflow.arguments.keeper import ArgumentKeeper
+from taskflow.arguments.preview import ArgumentTexts, argument_preview, argument_texts
 from taskflow.backends import SqliteBackend
 from taskflow.core import forks
 from taskflow.core.checks import check_bool, check_choice, check_int, check_seconds
 from taskflow.core.complaints import Complaints
 from taskflow.core.exceptions import (
+    ArgumentsNotKeptError,
     ConfigurationError,
     FunctionNotRegisteredError,
     ManagerClosedError,
     TaskNotFoundError,
 )
-from taskflow.core.models import TaskRecord
+from taskflow.core.models import TaskRecord, TaskStatus
 from taskflow.core.options import NOTHING, TaskOptions, Where, accepting
 from taskflow.core.query import MAX_PAGE, TaskQuery
 from taskflow.execution.dispatch import Dispatcher, Lane
@@ -35,7 +37,7 @@ from taskflow.execution.running.middleware import Chain, Middleware
 from taskflow.execution.running.pools import Pools
 from taskflow.execution.running.runners import Runners
 from taskflow.execution.shutdown import Shutdown
-from taskflow.execution.store import TaskStore
+from taskflow.execution.store import HISTORY_BYTES, TaskStore
 from taskflow.execution.stream import EventStream
 from taskflow.observers.base import TaskObserver
 from taskflow.observers.chain import LoggerChain
@@ -93,7 +95,8 @@ class TaskManager:
             Starlette does; ``"detached"`` outside of it, in order, so that the connection is free.
         shutdown_timeout: seconds that accepted tasks get to finish once a shutdown begins.
         handle_signals: begin the shutdown at SIGTERM and SIGINT, before the server's own handler.
-        max_history: finished records to keep in memory.
+        max_history: finished records to keep in memory ...
+        max_history_bytes: ... and bytes that they may take together, about. The oldest ones leave first.
         retention_days: days after which the backend forgets an ended task, up to 36,500; never if ``None``.
         heartbeat_interval: seconds between two signs of life to the backend ...
         lease_timeout: ... and seconds without one, seen by others, after which they take over this
@@ -140,6 +143,7 @@ class TaskManager:
         shutdown_timeout: float = 10.0,
         handle_signals: bool = True,
         max_history: int = 10_000,
+        max_history_bytes: int = HISTORY_BYTES,
         retention_days: float | None = None,
         heartbeat_interval: float = 10.0,
         lease_timeout: float = 30.0,
@@ -175,7 +179,7 @@ class TaskManager:
         self.fernet = None if encrypt_args_key is None else make_fernet(encrypt_args_key)
         self.registry = TaskRegistry()
         self.stream = EventStream(self.logger)
-        self.store = TaskStore(max_history, self.stream)
+        self.store = TaskStore(max_history, self.stream, max_history_bytes=max_history_bytes)
         pools = Pools(max_concurrent_tasks, max_sync_threads)
         self.pools = tuple(pools)
         arguments = self._arguments = ArgumentKeeper(self.fernet, requeue=requeue_pending)
@@ -355,6 +359,8 @@ class TaskManager:
     def arguments_of(self, record: TaskRecord) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments that a task was enqueued with, decrypted where they are encrypted.
 
+        They are let go when the task has ended with success: then only a backend may have them.
+
         Raises:
             FunctionNotRegisteredError: they are encoded, and its function is not registered.
             ArgumentsNotKeptError, DecryptionError, TaskArgumentError: they are lost.
@@ -362,9 +368,30 @@ class TaskManager:
         entry = self.registry.named(record.func_name)
         if entry is not None:
             return self._arguments.recall(record, entry)
-        if record.encrypted_payload is not None or record.payload is not None or not record.arguments_kept:
+        if record.encrypted_payload is not None or record.payload is not None:
             raise FunctionNotRegisteredError(record.task_id, record.func_name)
+        if not record.arguments_kept:
+            raise ArgumentsNotKeptError(record.task_id)
         return record.args, record.kwargs
+
+    def argument_texts(self, record: TaskRecord) -> ArgumentTexts:
+        """The arguments of a task as short texts, for people: each as its `repr`, cut to 1,000 characters.
+
+        Of a task that has ended with success, at most 1 KiB for all of them together; for that,
+        `keep_previews` must have been called before it started.
+
+        Raises:
+            FunctionNotRegisteredError: they are encoded, and its function is not registered.
+            ArgumentsNotKeptError, DecryptionError, TaskArgumentError: they are lost.
+        """
+        if record.status is TaskStatus.SUCCESS and record.preview is not None:
+            preview: ArgumentTexts = record.preview
+            return preview
+        return argument_texts(*self.arguments_of(record))
+
+    def keep_previews(self) -> None:
+        """Keep the arguments of tasks that start from now on as short texts, also after their success."""
+        self.driver.preview = argument_preview
 
     async def committed(self, task_id: str) -> None:
         """Return once a task with ``persist=True`` is stored, so that it survives a crash.

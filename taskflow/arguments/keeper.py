@@ -63,6 +63,7 @@ class ArgumentKeeper:
             record.args, record.kwargs = (), {}
         elif revivable:
             record.payload = entry.codec.encode(args, kwargs)
+            record.args, record.kwargs = (), {}  # once is enough
         return revivable
 
     def recall(self, record: TaskRecord, entry: TaskFunction) -> tuple[tuple[Any, ...], dict[str, Any]]:

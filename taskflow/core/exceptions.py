@@ -287,9 +287,10 @@ class FunctionNotRegisteredError(TaskflowError):
 
 
 class ArgumentsNotKeptError(TaskflowError):
-    """A task was read from the history, and its arguments were not stored with it.
+    """The arguments of a task are gone: it has ended with success, or was read from the history without them.
 
-    They are stored with ``persist=True``, ``encrypt_args_key`` or ``requeue_pending=True``.
+    They are stored with ``persist=True``, ``encrypt_args_key`` or ``requeue_pending=True``. The memory lets
+    them go at a success.
 
     Attributes:
         task_id: the task.
@@ -299,7 +300,7 @@ class ArgumentsNotKeptError(TaskflowError):
         self.task_id = task_id
         super().__init__(
             f"task {task_id}: its arguments were not kept; persist=True, encrypt_args_key "
-            f"or requeue_pending=True keep them"
+            f"or requeue_pending=True keep those of a task that has not succeeded"
         )
 
 

@@ -103,14 +103,15 @@ class TaskRecord:
         task_id: UUID given at enqueue.
         func_name: registered name of the function.
         status: state of the task.
-        args, kwargs: the arguments; empty if they are stored encrypted.
+        args, kwargs: the arguments; empty where they are encoded, and after a success.
         created_at, start_time, end_time: enqueued, first started, ended; aware, UTC.
         retries_used: retries scheduled so far.
         max_retries: retries that it may use.
         attempt: number of the latest attempt, 0 for the first run.
         error: text of the latest exception, ``error_type`` its qualified class name and
             ``stacktrace`` its traceback; ``None`` after a success.
-        logs: `task_log` lines as ``"<RFC 3339 time> <LEVEL> <message>"``.
+        logs: `task_log` lines as ``"<RFC 3339 time> <LEVEL> <message>"``: the first and the last 500, or
+            32 KiB of each. Between them a line without a time tells how many were cut.
         idempotency_key: the caller's key, so that the task of this function runs only once.
         tags: the caller's tags.
         encrypted_payload: Fernet token of the encoded arguments.
@@ -127,7 +128,7 @@ class TaskRecord:
         payload: the encoded arguments, if a restart may need them and they are not encrypted.
         rescues: how often another process took it over while it ran.
         left_by: ids of the managers' starts that it was taken over from, without those that came back.
-        arguments_kept: whether its arguments are still known, here or encoded.
+        arguments_kept: whether its arguments are still known, here or encoded. Not after a success.
         options: what was said for this call alone, as JSON values; ``None`` if nothing was.
     """
 
@@ -170,8 +171,11 @@ class TaskRecord:
     state_clock: float = field(default_factory=time.monotonic, repr=False)
     started_clock: float | None = field(default=None, repr=False)
     elapsed: float | None = field(default=None, repr=False)
-    log_size: int = field(default=0, repr=False)
     backlog: list[Any] | None = field(default=None, repr=False)
+    kept_lines: Any = field(default=None, repr=False)
+    weight: int = field(default=0, repr=False)
+    # The arguments as short texts, for people: only where they are to be shown. Never stored.
+    preview: Any = field(default=None, repr=False)
 
     @property
     def finished(self) -> bool:

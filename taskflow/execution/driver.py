@@ -15,8 +15,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
 
 from taskflow.core.exceptions import (
     InvalidTransitionError,
@@ -51,18 +51,25 @@ class Driver:
     Attributes:
         executions: every execution that has not ended, by task id.
         deadline: when a shutdown stops waiting, on the monotonic clock; ``None`` in normal life.
+        preview: makes what people will see of the arguments; ``None`` if nobody will.
     """
 
     def __init__(self, store: TaskStore) -> None:
         self.executions: dict[str, Execution] = {}
         self.deadline: float | None = None
+        self.preview: Callable[[tuple[Any, ...], Mapping[str, Any]], object] | None = None
         self._store = store
         self._driven: set[Execution] = set()
         self._idle, self._idle_awaited = Waiters(), 0
 
     def admit(self, execution: Execution) -> None:
         """Take note of an execution that will be driven, so that it can be cancelled before."""
-        self.executions[execution.record.task_id] = execution
+        record = execution.record
+        self.executions[record.task_id] = execution
+        if self.preview is not None:  # before the function can change them
+            record.preview = self.preview(execution.args, execution.kwargs)
+        if record.payload is not None or record.encrypted_payload is not None:
+            execution.shed()
 
     async def run(self, execution: Execution, host: asyncio.Task[None] | None = None) -> None:
         """Drive an execution to its end.
@@ -188,6 +195,7 @@ class Driver:
         if retry < record.max_retries:
             delay = execution.retry_delay = execution.options.retry_delay(retry)
             execution.begun = False
+            execution.shed()
             if self._move(execution, RETRYING, failure=failure, next_delay=delay):
                 message = "task %s (%s) failed in attempt %d of %d, next in %g s"
                 details = (name, record.task_id, retry + 1, attempts, delay)

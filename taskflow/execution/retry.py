@@ -77,17 +77,25 @@ class Retrier:
             BackendError: the backend cannot be asked.
             CommitError: the backend does not take the new task.
         """
-        record = await self._history.get(task_id)
-        if record is None:
-            raise TaskNotFoundError(task_id)
-        if record.status not in RETRYABLE:
-            raise TaskNotRetryableError(task_id, record.status)
-        again = await self._history.get(retry_id(task_id))
-        if again is None:
-            return await self._enqueue(record)
-        return await self.retry(again.task_id) if _came_to_nothing(again) else again
+        # A loop: each retry that came to nothing may have one of its own, and there may be thousands.
+        while True:
+            record = await self._history.get(task_id)
+            if record is None:
+                raise TaskNotFoundError(task_id)
+            if record.status not in RETRYABLE:
+                raise TaskNotRetryableError(task_id, record.status)
+            again = await self._history.get(retry_id(task_id))
+            if again is None:
+                again = await self._enqueue(record)
+                if again is not None:
+                    return again
+            elif _came_to_nothing(again):
+                task_id = again.task_id
+            else:
+                return again
 
-    async def _enqueue(self, record: TaskRecord) -> TaskRecord:
+    async def _enqueue(self, record: TaskRecord) -> TaskRecord | None:
+        """The record of the new task; ``None`` if another instance was quicker, and its record is gone."""
         entry = self._registry.named(record.func_name)
         if entry is None:
             raise FunctionNotRegisteredError(record.task_id, record.func_name)
@@ -99,7 +107,7 @@ class Retrier:
             if (holder := self._holder(record)) is not None:
                 return holder
             if not await self._reserve(_draft(record, new_id, args, kwargs)):
-                return await self._history.get(new_id) or await self.retry(record.task_id)
+                return await self._history.get(new_id)
         # The store last: from here on nobody else gets a turn.
         return self._store.get(new_id) or self._run(record, entry, args, kwargs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -16,17 +17,17 @@ from taskflow.core.events import LifecycleEvent, LogEvent
 from taskflow.core.exceptions import InvalidTransitionError
 from taskflow.core.models import TRANSITIONS, FailedAttempt, Failure, TaskRecord, TaskStatus
 from taskflow.core.spans import current_span_ids
+from taskflow.execution.lines import KeptLines
 from taskflow.execution.stream import EventStream
+from taskflow.execution.weight import RECORD_BYTES, weight_of
 
 __all__ = ["TaskStore"]
 
-LOG_LINES = 1_000
-LOG_BYTES = 64 * 1024
+HISTORY_BYTES = 64 * 1024 * 1024
 ATTEMPTS = 100
 """Failed attempts that a record remembers, the latest ones."""
 ATTEMPT_ERROR = 1_000
 """Characters that it remembers of the error of each."""
-LOG_CUT = f"… cut: a task keeps {LOG_LINES:,} log lines or {LOG_BYTES // 1024} KiB"
 
 PENDING, RUNNING, RETRYING = TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING
 SUCCESS = TaskStatus.SUCCESS
@@ -46,17 +47,28 @@ class TaskStore:
     Args:
         max_history: how many finished records stay in memory, oldest out first.
         stream: where the events go.
+        max_history_bytes: how many bytes they may take together, about. The latest one stays in any case.
 
     Raises:
-        ConfigurationError: ``max_history`` is not a whole number of at least 1.
+        ConfigurationError: ``max_history`` or ``max_history_bytes`` is not a whole number of at least 1.
     """
 
-    def __init__(self, max_history: int = 10_000, stream: EventStream | None = None) -> None:
+    def __init__(
+        self,
+        max_history: int = 10_000,
+        stream: EventStream | None = None,
+        *,
+        max_history_bytes: int = HISTORY_BYTES,
+    ) -> None:
         self.max_history = check_int("max_history", max_history, minimum=1)
+        self.max_history_bytes = check_int("max_history_bytes", max_history_bytes, minimum=1)
         self._stream = stream if stream is not None else EventStream()
         self._lock = threading.Lock()
         self._records: dict[str, TaskRecord] = {}
         self._finished: deque[TaskRecord] = deque()
+        # Every finished record takes RECORD_BYTES. Most take no more: they are only counted.
+        self._most = max(1, min(self.max_history, self.max_history_bytes // RECORD_BYTES))
+        self._weight = 0
         # By key, then by function: a key belongs to its function.
         self._keys: dict[str, dict[str, str]] = {}
 
@@ -145,11 +157,20 @@ class TaskStore:
         with self._lock:
             record = self._records.pop(task_id, None)
             if record is not None:
+                if record.end_time is not None:
+                    with contextlib.suppress(ValueError):  # made as one that has ended
+                        self._finished.remove(record)
+                        self._weight -= record.weight
                 self._release_key(record)
 
     def get(self, task_id: str) -> TaskRecord | None:
         """The record with this id, or ``None``."""
         return self._records.get(task_id)
+
+    @property
+    def history_bytes(self) -> int:
+        """Bytes that the finished records take together, about."""
+        return len(self._finished) * RECORD_BYTES + self._weight
 
     def live(self) -> list[TaskRecord]:
         """The unfinished records, oldest first."""
@@ -173,6 +194,7 @@ class TaskStore:
         with self._lock:
             for collection in (self._records, self._finished, self._keys):
                 collection.clear()
+            self._weight = 0
 
     def transition(
         self,
@@ -277,18 +299,37 @@ class TaskStore:
         record.end_time = now
         if status is SUCCESS:
             record.error = record.error_type = record.stacktrace = None
+            if record.args or record.kwargs or record.payload or record.encrypted_payload:
+                _forget_arguments(record)
         if record.started_clock is not None:
             record.elapsed = clock - record.started_clock
         elif record.start_time is not None:  # in another process: only the wall clock knows
             record.elapsed = max(0.0, (now - record.start_time).total_seconds())
         self._finished.append(record)
-        if record.idempotency_key is not None and status is not SUCCESS:
-            self._release_key(record)
-        if len(self._finished) > self.max_history:
+        if status is not SUCCESS:
+            if record.idempotency_key is not None:
+                self._release_key(record)
+            self._weigh(record)
+        elif record.logs or record.failed_attempts or record.tags or record.preview:  # most have none
+            self._weigh(record)
+        if len(self._finished) > self._most:
+            self._evict()
+        if self._weight:
+            self._evict_heavy()
+
+    def _weigh(self, record: TaskRecord) -> None:
+        self._weight -= record.weight
+        record.weight = weight_of(record)
+        self._weight += record.weight
+
+    def _evict_heavy(self) -> None:
+        """Let the oldest finished records go until the others take no more than they may."""
+        while self.history_bytes > self.max_history_bytes and len(self._finished) > 1:
             self._evict()
 
     def _evict(self) -> None:
         record = self._finished.popleft()
+        self._weight -= record.weight
         # One that was forgotten may have come back under its id, and live.
         if self._records.get(record.task_id) is record:
             del self._records[record.task_id]
@@ -316,13 +357,20 @@ class TaskStore:
 
     def _emit(self, record: TaskRecord, event: LifecycleEvent) -> None:
         """Publish the event and those that other threads left meanwhile. The caller made the backlog."""
+        interrupt: BaseException | None = None
         while True:
-            self._stream.lifecycle(event)
+            try:
+                self._stream.lifecycle(event)
+            except BaseException as error:  # KeyboardInterrupt: all others end in the stream
+                interrupt = error
             with self._lock:
                 if not record.backlog:
+                    # In any case: as long as it is there, later events are left to this loop.
                     record.backlog = None
-                    return
+                    break
                 event = record.backlog.pop(0)
+        if interrupt is not None:
+            raise interrupt
 
     def update(self, task_id: str, **fields: Any) -> TaskRecord | None:
         """Set fields of a record; ``status`` goes through `transition`. ``None`` for an unknown id.
@@ -350,10 +398,17 @@ class TaskStore:
                 setattr(record, name, value)
             if rekeyed and not record.finished:
                 self._hold_key(record)
+            self._weigh_again(record)
         return record
 
+    def _weigh_again(self, record: TaskRecord) -> None:
+        """Count what a record takes, if it has ended and is still here."""
+        if record.end_time is not None and record in self:
+            self._weigh(record)
+            self._evict_heavy()
+
     def append_log(self, task_id: str, line: str) -> None:
-        """Keep a log line on the record, up to 1,000 lines or 64 KiB; an unknown id is ignored.
+        """Keep a log line on the record, of many the first and the last; an unknown id is ignored.
 
         No event is made: `log` does both. A line may come after its task's end, and after the record
         was evicted.
@@ -362,13 +417,13 @@ class TaskStore:
         if record is None:
             return
         with self._lock:
-            if record.log_size > LOG_BYTES:  # cut before
-                return
-            record.log_size += len(line) if line.isascii() else len(line.encode(errors="replace"))
-            if record.log_size > LOG_BYTES or len(record.logs) >= LOG_LINES:
-                record.log_size = LOG_BYTES + 1
-                line = LOG_CUT
-            record.logs.append(line)
+            kept = record.kept_lines
+            if kept is None or kept.lines is not record.logs:
+                kept = record.kept_lines = KeptLines(record.logs)
+                record.logs = kept.lines
+            kept.add(line)
+            if record.end_time is not None:
+                self._weigh_again(record)
 
     def log(self, event: LogEvent) -> None:
         """Keep a `task_log` line on its record and publish it."""
@@ -406,6 +461,16 @@ def _event(record: TaskRecord, now: datetime, failure: Failure | None = None) ->
     event.retry_of, event.trace_context = record.retry_of, record.trace_context
     event.span = current_span_ids()
     return event
+
+
+def _forget_arguments(record: TaskRecord) -> None:
+    """Let go of the arguments of a success: nothing will run it again."""
+    if record.payload is not None or record.encrypted_payload is not None:
+        record.payload = record.encrypted_payload = None
+        record.arguments_kept = False
+    if record.args or record.kwargs:
+        record.args, record.kwargs = (), {}
+        record.arguments_kept = False
 
 
 def _failure(fields: dict[str, Any]) -> Failure | None:

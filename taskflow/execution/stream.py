@@ -6,6 +6,7 @@ import functools
 import logging
 from collections.abc import Callable
 
+from taskflow.core.complaints import complain
 from taskflow.core.events import BackendEvent, LifecycleEvent, LogEvent
 from taskflow.core.models import TaskStatus
 from taskflow.core.spans import current_span_ids
@@ -79,5 +80,7 @@ class EventStream:
         for subscriber in self._subscribers:
             try:
                 subscriber(event)
-            except Exception:
-                logger.exception("a subscriber of the event stream raised")
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                complain(logger, logging.ERROR, "a subscriber of the event stream raised", exc_info=error)

@@ -543,6 +543,26 @@ def test_a_line_of_the_stream_that_is_quicker_than_the_record_has_its_place(
     assert texts == ["line 1", "line 2", "line 3"]
 
 
+def test_where_lines_were_cut_the_log_says_so_at_every_level_and_once(
+    modules: Callable[[str, str], Any],
+) -> None:
+    first, last = (f"2026-01-01T00:00:0{n}.000001Z INFO line {n}" for n in (1, 3))
+    earlier, later = ([first, f"… cut: {count} lines (70 bytes); a task keeps", last] for count in (7, 8))
+    quick = {"timestamp": "2026-01-01T00:00:02.000001+00:00", "level": "error", "message": "line 2"}
+    texts = modules(
+        "detail/logs",
+        f"((logs) => {{ logs.show({json.dumps(earlier)}); logs.append({json.dumps(quick)});"
+        f" logs.show({json.dumps(later)}); const shown = (select) => new Promise(requestAnimationFrame).then("
+        " () => [...logs.element.querySelectorAll(select)].map((text) => text.textContent));"
+        " return shown('.text').then((all) => {"
+        " const level = logs.element.querySelector('select'); level.value = 'error';"
+        " level.dispatchEvent(new Event('change'));"
+        " return shown('.text').then((errors) => [all, errors]) }) })(new m.Logs())",
+    )
+    remark = later[1]
+    assert texts == [["line 1", remark, "line 2", "line 3"], [remark, "line 2"]]
+
+
 def test_a_list_that_could_not_be_read_again_is_read_again_when_asked(browser: Browser) -> None:
     manager = TaskManager()
     remember(manager, finished(1))

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from starlette.routing import Mount
 
 from taskflow import (
+    ArgumentsNotKeptError,
     BackendUnavailableError,
     ConfigurationError,
     ManagedBackgroundTasks,
@@ -48,6 +49,9 @@ async def fail(*_: object) -> None:
 
 
 async def quick() -> None: ...
+
+
+async def greet(name: str) -> None: ...
 
 
 async def ids(http: httpx.AsyncClient, **query: Any) -> list[str]:
@@ -235,8 +239,8 @@ async def test_an_unknown_task_is_not_found(method: str, path: str) -> None:
         assert (answer.status_code, answer.json()) == (404, {"detail": f"no task with id '{UNKNOWN}'"})
 
 
-async def shown(manager: TaskManager, task_id: str) -> dict[str, Any]:
-    async with client(admin_app(manager, display_func_args=True)) as http:
+async def shown(manager: TaskManager, task_id: str, app: FastAPI | None = None) -> dict[str, Any]:
+    async with client(app or admin_app(manager, display_func_args=True)) as http:
         answer = (await http.get(f"/tasks/{task_id}")).json()
         return {"arguments": answer["arguments"], "error": answer["arguments_error"]}
 
@@ -244,6 +248,7 @@ async def shown(manager: TaskManager, task_id: str) -> dict[str, Any]:
 @pytest.mark.parametrize("key", [None, Fernet.generate_key()], ids=["plain", "encrypted"])
 async def test_arguments_are_shown_where_that_is_wanted_encrypted_ones_too(key: bytes | None) -> None:
     manager = TaskManager(encrypt_args_key=key)
+    app = admin_app(manager, display_func_args=True)
 
     @manager.task()
     async def order(number: int, *, price: Decimal) -> None: ...
@@ -251,7 +256,36 @@ async def test_arguments_are_shown_where_that_is_wanted_encrypted_ones_too(key: 
     async with manager:
         task_id = await finished(manager, order, 7, price=Decimal("1.50"))
         expected = {"args": ["7"], "kwargs": {"price": "Decimal('1.50')"}}
-        assert await shown(manager, task_id) == {"arguments": expected, "error": None}
+        assert await shown(manager, task_id, app) == {"arguments": expected, "error": None}
+
+
+@pytest.mark.parametrize("persist", [False, True])
+async def test_of_a_task_that_succeeded_the_beginning_of_its_arguments_is_shown(persist: bool) -> None:
+    manager = TaskManager(snapshot_backend=MemoryBackend())
+    app = admin_app(manager, display_func_args=True)
+
+    @manager.task(persist=persist)
+    async def send(texts: list[str], image: bytes) -> None:
+        texts.clear()
+
+    async with manager:
+        task_id = await finished(manager, send, ["a"], bytes(1_000_000))
+        arguments = (await shown(manager, task_id, app))["arguments"]
+        with pytest.raises(ArgumentsNotKeptError):
+            manager.arguments_of(manager.store.get(task_id))  # type: ignore[arg-type]  # it is there
+    texts, image = arguments["args"]
+    assert texts == "['a']"
+    assert image.startswith("b'\\x00")
+    assert len(image) < 1_024
+
+
+async def test_without_previews_a_success_says_that_its_arguments_are_gone() -> None:
+    async with TaskManager() as manager:
+        without, with_one = await finished(manager, quick), await finished(manager, greet, "x")
+        answer, gone = await shown(manager, without), await shown(manager, with_one)
+    assert answer == {"arguments": {"args": [], "kwargs": {}}, "error": None}
+    assert gone["arguments"] is None
+    assert "its arguments were not kept" in gone["error"]
 
 
 async def test_arguments_of_a_function_that_is_not_registered_are_shown_too() -> None:

@@ -22,7 +22,17 @@ from tests.backends import START, Store, at, history, ids, inserts, record, row
 
 PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus
 
-FOR_THE_STORE = {"args", "kwargs", "state_clock", "started_clock", "elapsed", "log_size", "backlog"}
+FOR_THE_STORE = {
+    "args",
+    "kwargs",
+    "state_clock",
+    "started_clock",
+    "elapsed",
+    "backlog",
+    "kept_lines",
+    "weight",
+    "preview",
+}
 """Fields of a record that are not part of a row as they are."""
 
 

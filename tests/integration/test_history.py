@@ -10,6 +10,7 @@ from cryptography.fernet import Fernet
 from taskflow import (
     ArgumentsNotKeptError,
     CommitError,
+    TaskManager,
     TaskStatus,
     task_log,
 )
@@ -361,6 +362,23 @@ async def test_a_retry_that_was_cancelled_before_it_began_can_be_made_again():
 
         assert again is twice
         assert (cancelled.task_id, TaskStatus.SUCCESS) == (again.retry_of, again.status)
+
+
+async def test_a_task_of_which_a_thousand_retries_came_to_nothing_can_be_retried():
+    manager = TaskManager(max_history=5_000)
+
+    @manager.task()
+    async def work() -> None: ...
+
+    first = last = manager.enqueue(work)  # nothing begins: the manager has not started
+    manager.cancel(first)
+    for _ in range(1_200):
+        again = await manager.retry(last)
+        assert again.retry_of == last
+        last = again.task_id
+        manager.cancel(last)
+
+    assert last == (await manager.retry(first)).retry_of
 
 
 async def test_a_retry_of_an_instance_that_died_before_it_was_saved_is_interrupted_and_can_be_made_again():

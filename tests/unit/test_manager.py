@@ -52,6 +52,7 @@ def test_the_constructor_takes_what_was_promised_by_position_or_name():
         "shutdown_timeout": 10.0,
         "handle_signals": True,
         "max_history": 10_000,
+        "max_history_bytes": 64 * 1024 * 1024,
         "retention_days": None,
         "heartbeat_interval": 10.0,
         "lease_timeout": 30.0,
@@ -184,6 +185,7 @@ class Backend: ...
         *[("shutdown_timeout", value) for value in (-1, "10", None, float("inf"), True)],
         *[("handle_signals", value) for value in (0, "no", None)],
         *[("max_history", value) for value in (0, -1, 1.5, "10", None, True)],
+        *[("max_history_bytes", value) for value in (0, -1, 1.5, "10", None, True)],
     ],
 )
 @pytest.mark.parametrize("log_file", [True, False])

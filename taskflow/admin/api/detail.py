@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from typing import Any
 
 from taskflow.admin.api.traces import Traces
@@ -13,27 +12,6 @@ from taskflow.execution.retry import retry_id
 from taskflow.manager import TaskManager
 
 __all__ = ["Details"]
-
-REPR_LENGTH = 1_000
-
-
-class ShortRepr(reprlib.Repr):
-    """`repr` of arguments; of large ones only a part, so that answers stay small."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxlevel = 5
-        self.maxlong = self.maxstring = self.maxother = REPR_LENGTH
-        self.maxtuple = self.maxlist = self.maxarray = self.maxdict = self.maxset = self.maxfrozenset = 50
-        self.maxdeque = 50
-
-    def of(self, value: object) -> str:
-        """The `repr` of a value; if it raises, which exception."""
-        try:
-            text = self.repr(value)
-        except Exception as broken:
-            return f"<{type(value).__name__}.__repr__ raised {type(broken).__name__}>"
-        return text if len(text) <= REPR_LENGTH else f"{text[:REPR_LENGTH]}…"
 
 
 class Details:
@@ -53,7 +31,8 @@ class Details:
         self._traces = traces
         self._trace_url = trace_url
         self._show_arguments = show_arguments
-        self._repr = ShortRepr()
+        if show_arguments:
+            task_manager.keep_previews()
 
     async def of(self, record: TaskRecord) -> dict[str, Any]:
         """The record, with arguments, trace and retry.
@@ -80,11 +59,7 @@ class Details:
         if not self._show_arguments:
             return {"arguments": None, "arguments_error": None}
         try:
-            args, kwargs = self._manager.arguments_of(record)
+            texts = self._manager.argument_texts(record)
         except TaskflowError as error:
             return {"arguments": None, "arguments_error": str(error)}
-        shown = {
-            "args": [self._repr.of(value) for value in args],
-            "kwargs": {name: self._repr.of(value) for name, value in kwargs.items()},
-        }
-        return {"arguments": shown, "arguments_error": None}
+        return {"arguments": {"args": texts.args, "kwargs": texts.kwargs}, "arguments_error": None}

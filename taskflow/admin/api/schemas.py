@@ -52,7 +52,10 @@ class Task(BaseModel):
     error: str | None
     error_type: str | None = Field(description="qualified class name of the exception")
     stacktrace: str | None
-    logs: list[str] = Field(description="lines as `<RFC 3339 time> <LEVEL> <message>`")
+    logs: list[str] = Field(
+        description="lines as `<RFC 3339 time> <LEVEL> <message>`: the first and the last 500, or 32 KiB of "
+        "each; where lines were cut between them, one that begins with `… cut: ` tells how many"
+    )
     idempotency_key: str | None
     tags: dict[str, str]
     retry_of: str | None = Field(description="id of the task that this one repeats")
@@ -74,7 +77,9 @@ class Arguments(BaseModel):
 class TaskDetail(Task):
     """A task's record, with arguments, trace and retry."""
 
-    arguments: Arguments | None = Field(description="null unless `display_func_args=True`")
+    arguments: Arguments | None = Field(
+        description="null unless `display_func_args=True`; of a task that has succeeded, 1 KiB of them"
+    )
     arguments_error: str | None = Field(description="why the arguments cannot be shown")
     trace_id: str | None = Field(description="lowercase hex, where the task was traced")
     trace_url: str | None = Field(description="where to see the trace")

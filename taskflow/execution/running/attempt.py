@@ -19,6 +19,9 @@ __all__ = ["SUCCEEDED", "Execution", "Outcome", "Runner"]
 
 PENDING, INTERRUPTED = TaskStatus.PENDING, TaskStatus.INTERRUPTED
 
+LARGE: Final = 16 * 1024
+"""Bytes of encoded arguments from which on they are rather decoded anew than kept twice."""
+
 
 class Execution(Steered):
     """One task on its way through the engine.
@@ -26,7 +29,7 @@ class Execution(Steered):
     Attributes:
         entry: the function.
         record: the task's record in the store.
-        args, kwargs: the plain arguments, also where the record keeps them encrypted.
+        args, kwargs: the plain arguments, also where the record keeps them encoded; see ``bare``.
         context: the contextvars of the place that enqueued it.
         options: how it is executed: what was said for the call, the decorator and the defaults.
         runner: what runs its attempts.
@@ -42,6 +45,7 @@ class Execution(Steered):
         over: whether it has ended, or nobody needs to wait for its end any more.
         waiter: done when it is over; ``None`` if nobody waits.
         inside: whether all that drives it runs inside ``context``.
+        bare: whether it has let go of its arguments, which the record has encoded.
         unowned: why it ends if the asyncio task that drives it is cancelled.
     """
 
@@ -54,6 +58,7 @@ class Execution(Steered):
     outlived: bool = False
     over: bool = False
     inside: bool = False
+    bare: bool = False
     unowned: str = "shutdown"
     waiter: asyncio.Future[None] | None = None
 
@@ -90,6 +95,12 @@ class Execution(Steered):
         if not self.over:
             self.waiter = asyncio.get_running_loop().create_future()
             await self.waiter
+
+    def shed(self) -> None:
+        """Let go of large arguments that the record has encoded: while the task waits, once is enough."""
+        encoded = self.record.payload or self.record.encrypted_payload
+        if encoded is not None and len(encoded) > LARGE:
+            self.args, self.kwargs, self.bare = (), {}, True
 
     def let_go(self) -> None:
         """Let whoever waits go on."""

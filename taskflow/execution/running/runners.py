@@ -30,7 +30,7 @@ class LoopRunner:
     async def run(self, execution: Execution) -> Outcome:
         """Run the function in the current context."""
         try:
-            if execution.record.retries_used:
+            if execution.bare or execution.record.retries_used:
                 _renew(execution, self._arguments)
             if self._chain.around_async:
                 value = await self._chain.call(_call(execution))
@@ -76,7 +76,7 @@ class ThreadRunner:
 
     def _run(self, execution: Execution) -> Outcome:
         try:
-            if execution.record.retries_used:
+            if execution.bare or execution.record.retries_used:
                 _renew(execution, self._arguments)
             if self._chain.around_sync:
                 value = self._chain.call_sync(_call(execution))
@@ -114,10 +114,10 @@ class Runners:
 
 
 def _renew(execution: Execution, arguments: ArgumentKeeper) -> None:
-    """Give a further attempt the arguments as they were: the one before may have changed them."""
+    """Give an attempt the arguments as they were: an earlier one may have changed them, or let them go."""
     afresh = arguments.afresh(execution.record, execution.entry)
     if afresh is not None:
-        execution.args, execution.kwargs = afresh
+        (execution.args, execution.kwargs), execution.bare = afresh, False
 
 
 def _call(execution: Execution) -> TaskCall:

@@ -101,7 +101,7 @@ def test_an_exception_is_also_what_python_would_call_it(cls: type[Exception], bu
             ArgumentsNotKeptError("1"),
             (
                 "task 1: its arguments were not kept; persist=True, encrypt_args_key "
-                "or requeue_pending=True keep them"
+                "or requeue_pending=True keep those of a task that has not succeeded"
             ),
             {"task_id": "1"},
         ),

@@ -23,7 +23,7 @@ from taskflow import (
 )
 from taskflow.core.clock import utcnow
 from taskflow.core.models import TERMINAL, TRANSITIONS
-from taskflow.execution.store import LOG_BYTES, LOG_CUT, LOG_LINES, Failure
+from taskflow.execution.store import Failure
 from taskflow.execution.stream import EventStream
 
 PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus
@@ -524,13 +524,147 @@ def test_the_oldest_finished_records_leave_first_and_live_ones_never():
     assert ["live", "1", "2"] == [record.task_id for record in store]
 
 
+@pytest.mark.parametrize("name", ["max_history", "max_history_bytes"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, None, True, "10"])
-def test_a_wrong_history_is_refused(value: Any):
-    with pytest.raises(ConfigurationError, match=r"^max_history=.*at least 1"):
-        TaskStore(max_history=value)
+def test_a_wrong_history_is_refused(name: str, value: Any):
+    with pytest.raises(ConfigurationError, match=rf"^{name}=.*at least 1"):
+        TaskStore(**{name: value})
+
+
+def failed(store: TaskStore, task_id: str, size: int = 0, **fields: Any) -> TaskRecord:
+    record = store.create(task_id, "f", (bytes(size),), **fields)
+    store.transition(task_id, RUNNING)
+    store.transition(task_id, FAILED, failure=FAILURE)
+    return record
+
+
+def test_the_oldest_finished_records_leave_when_they_take_too_many_bytes():
+    store = TaskStore(max_history_bytes=350_000)
+    store.create("live", "f", (bytes(1_000_000),))
+    for number in range(10):
+        failed(store, str(number), 100_000)
+
+    assert ["live", "7", "8", "9"] == [record.task_id for record in store]
+    assert 300_000 < store.history_bytes < 310_000
+
+
+def test_the_latest_finished_record_stays_however_large_it_is():
+    store = TaskStore(max_history_bytes=1_000)
+    failed(store, "1", 10_000)
+    record = failed(store, "2", 1_000_000)
+
+    assert [record] == store.list()
+    assert 1_000_000 == len(record.args[0])
+
+
+def test_many_small_records_are_bounded_by_bytes_as_well():
+    store = TaskStore(max_history_bytes=20_000)
+    for number in range(100):
+        store.create(str(number), "f")
+        store.transition(str(number), RUNNING)
+        store.transition(str(number), SUCCESS)
+
+    assert (20, 20_000) == (len(store), store.history_bytes)
+
+
+def test_the_bytes_of_the_history_are_those_of_its_records():
+    store = TaskStore(max_history=2)
+    for number, size in enumerate([10_000, 20_000, 40_000]):
+        failed(store, str(number), size)
+    before = store.history_bytes
+    store.append_log("2", "x" * 5_000)
+    store.update("2", error="x" * 7_000)
+    after = store.history_bytes
+    store.forget("2")
+    alone = store.history_bytes
+    store.clear()
+
+    assert before == pytest.approx(60_000, abs=5_000)
+    assert after - before == pytest.approx(12_000, abs=200)
+    assert alone == pytest.approx(20_000, abs=2_500)
+    assert 0 == store.history_bytes
+
+
+def test_a_task_that_was_forgotten_and_adopted_does_not_leave_with_the_history():
+    store = TaskStore(max_history=1)
+    failed(store, "1")
+    store.forget("1")
+    again = TaskRecord("1", "f")
+    store.adopt(again, "requeued")
+    failed(store, "2")
+    failed(store, "3")
+
+    assert {"1", "3"} == {record.task_id for record in store}
+    assert again is store.get("1")
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    "given", [{"args": ([1],)}, {"kwargs": {"a": [1]}}, {"payload": b"{}"}, {"encrypted_payload": b"token"}]
+)
+@pytest.mark.parametrize("end", sorted(TERMINAL))
+def test_arguments_are_let_go_at_a_success_and_kept_for_a_retry_otherwise(
+    end: TaskStatus, given: dict[str, Any]
+):
+    store = TaskStore()
+    record = store.create("1", "f", **given)
+    for status in WAY_TO[end]:
+        store.transition("1", status)
+    kept = {name: getattr(record, name) for name in given}
+    nothing: Any = {"args": (), "kwargs": {}}
+
+    assert (given == kept, record.arguments_kept) == ((False, False) if end is SUCCESS else (True, True))
+    if end is SUCCESS:
+        assert {name: nothing.get(name) for name in given} == kept
+
+
+def test_what_had_no_arguments_still_has_none_after_a_success():
+    _, record, _ = store_with(SUCCESS)
+
+    assert ((), {}, True) == (record.args, record.kwargs, record.arguments_kept)
+
+
+# Interrupts
+
+
+def test_an_interrupt_while_an_event_is_told_does_not_silence_the_later_ones():
+    class Interrupted(TaskObserver):
+        def on_lifecycle(self, event: LifecycleEvent):
+            if event.status is RUNNING:
+                store.transition("1", SUCCESS)  # as another thread may do meanwhile
+                raise KeyboardInterrupt
+
+    seen = InMemoryLogger()
+    store = TaskStore(stream=EventStream(LoggerChain([seen, Interrupted()])))
+    record = store.create("1", "f")
+    with pytest.raises(KeyboardInterrupt):
+        store.transition("1", RUNNING)
+
+    assert record.backlog is None
+    assert [PENDING, RUNNING, SUCCESS] == [event.status for event in seen.lifecycle_events]
 
 
 # Logs
+
+
+def test_a_task_keeps_the_first_and_the_last_of_many_lines():
+    store = TaskStore()
+    record = store.create("1", "f")
+    for number in range(2_000):
+        store.append_log("1", str(number))
+    first, remark, last = record.logs[0], record.logs[500], record.logs[-1]
+
+    assert ("0", "… cut: 1,000 lines", "1999") == (first, remark[:18], last)
+
+
+def test_lines_of_a_task_that_came_from_another_process_are_followed_by_new_ones():
+    store = TaskStore()
+    store.adopt(TaskRecord("1", "f", logs=["before"]), "rescued")
+    store.append_log("1", "after")
+
+    assert ["before", "after"] == store.list()[0].logs
 
 
 def test_log_lines_are_kept_with_their_time_and_level():
@@ -549,39 +683,6 @@ def test_a_line_of_a_forgotten_task_is_still_delivered():
     store.log(LogEvent(task_id="1", func_name="f", message="late", level="info", timestamp=utcnow()))
 
     assert ["late"] == [event.message for event in seen.log_events]
-
-
-def test_a_task_keeps_a_thousand_lines_and_the_cut_is_marked():
-    store = TaskStore()
-    record = store.create("1", "f")
-    for number in range(LOG_LINES + 10):
-        store.append_log("1", str(number))
-
-    assert [*map(str, range(LOG_LINES)), LOG_CUT] == record.logs
-
-
-@pytest.mark.parametrize("letter", ["x", "é", "\ud800"])
-def test_a_task_keeps_64_kib_of_lines_and_the_cut_is_marked(letter: str):
-    store = TaskStore()
-    record = store.create("1", "f")
-    for _ in range(200):
-        store.append_log("1", letter * 1_000)
-    size = sum(len(line.encode(errors="replace")) for line in record.logs[:-1])
-
-    assert LOG_CUT == record.logs[-1]
-    assert 1 == record.logs.count(LOG_CUT)
-    assert LOG_BYTES - 3_000 < size <= LOG_BYTES
-
-
-def test_the_cut_is_marked_also_where_the_lines_before_it_fill_the_room_exactly():
-    store = TaskStore()
-    record = store.create("1", "f")
-    store.append_log("1", "x" * LOG_BYTES)
-    full = list(record.logs)
-    store.append_log("1", "one more")
-
-    assert 1 == len(full)
-    assert LOG_CUT == record.logs[-1]
 
 
 def test_a_record_with_everything_on_it_is_json():

@@ -79,11 +79,14 @@ def test_two_subscriptions_of_one_function_are_two():
     assert [PENDING] == got
 
 
-def test_a_subscriber_that_raises_affects_nobody(caplog: pytest.LogCaptureFixture):
+@pytest.mark.parametrize("error", [ValueError, BaseException, SystemExit, GeneratorExit])
+def test_a_subscriber_that_raises_affects_nobody(
+    error: type[BaseException], caplog: pytest.LogCaptureFixture
+):
     stream, got = EventStream(), []
 
     def fail(event: Any):
-        raise ValueError
+        raise error
 
     stream.subscribe(fail)
     stream.subscribe(got.append)

@@ -206,24 +206,78 @@ async def test_a_task_survives_observers_that_always_raise():
     assert ["still here"] == [event.message for event in seen.log_events]
 
 
-@pytest.mark.parametrize("error", [asyncio.CancelledError, SystemExit])
+class Panic(BaseException):
+    """As the libraries raise it that are written in Rust."""
+
+
+class Unspeakable(BaseException):
+    def __str__(self) -> str:
+        raise Panic
+
+
+NOT_ORDINARY = [asyncio.CancelledError, SystemExit, GeneratorExit, Panic, Unspeakable]
+
+
+@pytest.mark.parametrize("handlers", ["sync", "async"])
+@pytest.mark.parametrize("error", NOT_ORDINARY)
 async def test_an_observer_that_raises_no_ordinary_exception_affects_nobody_either(
-    error: type[BaseException],
+    error: type[BaseException], handlers: str
 ):
-    class Exiting(TaskObserver):
-        def on_lifecycle(self, event: LifecycleEvent):
-            if event.status is RUNNING:
-                raise error
+    class Bad(TaskObserver):
+        def _refuse(self, *_: Any) -> Any:
+            raise error
 
-    seen = InMemoryLogger()
-    manager = TaskManager(loggers=[Exiting(), seen])
+        bind = inject = on_lifecycle = on_log = on_backend = _refuse
 
-    async def work(): ...
+    class BadAsync(TaskObserver):
+        async def _refuse(self, *_: Any) -> Any:
+            raise error
 
-    manager.enqueue(work)
-    await manager.drain()
+        on_lifecycle = on_log = on_backend = startup = flush = close = _refuse
 
+    seen, published = InMemoryLogger(), []
+    bad = Bad() if handlers == "sync" else BadAsync()
+    manager = TaskManager(loggers=[bad, seen])
+    manager.stream.subscribe(published.append)
+
+    async def work():
+        task_log("still here")
+
+    async with manager:
+        record = manager.store.get(manager.enqueue(work))
+        await manager.drain()
+        assert manager.logger is not None
+        await manager.logger.flush()
+        errors = manager.logger.stats()[0].errors
+
+    assert record is not None
+    assert (SUCCESS, None) == (record.status, record.backlog)
     assert [PENDING, RUNNING, SUCCESS] == [event.status for event in seen.lifecycle_events]
+    assert ["still here"] == [event.message for event in seen.log_events]
+    assert 4 == len(published)
+    assert errors == {"sync": 5, "async": 6}[handlers]  # with bind; with startup and flush
+
+
+async def test_a_level_that_is_none_is_that_observers_trouble_alone():
+    bad, seen = InMemoryLogger(), InMemoryLogger()
+    bad.min_level = "loud"
+    chain = LoggerChain([bad, seen])
+    chain.on_log(line())
+
+    assert ([], 1, [1, 0]) == (
+        bad.log_events,
+        len(seen.log_events),
+        [stats.errors for stats in chain.stats()],
+    )
+
+
+def test_what_the_user_interrupts_is_interrupted():
+    class Interrupted(TaskObserver):
+        def on_lifecycle(self, event: LifecycleEvent):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        LoggerChain([Interrupted()]).on_lifecycle(lifecycle())
 
 
 # Names

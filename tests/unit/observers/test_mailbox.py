@@ -127,6 +127,32 @@ async def test_a_handler_that_raises_is_reported_and_the_next_event_is_delivered
     await mailbox.close(1)
 
 
+@pytest.mark.parametrize("error", [BaseException, SystemExit, GeneratorExit, asyncio.CancelledError])
+@pytest.mark.parametrize("started", [True, False])
+async def test_a_handler_that_raises_no_ordinary_exception_does_not_end_the_worker(
+    error: type[BaseException], started: bool
+):
+    mailbox, outcome = new_mailbox()
+    got, handler = collector()
+
+    async def broken(event: Any):
+        raise error
+
+    if started:
+        mailbox.start()
+    mailbox.put(broken, "bad")
+    mailbox.put(handler, "good")
+    flushed = asyncio.create_task(mailbox.flush())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    done = flushed.done()
+    flushed.cancel()
+    await mailbox.close(0.1)
+
+    assert (["good"], True) == (got, done)
+    assert [error] == [type(error) for error in outcome.errors]
+
+
 async def test_a_handler_that_awaits_something_cancelled_does_not_end_the_worker():
     mailbox, outcome = new_mailbox()
     got, handler = collector()

@@ -17,7 +17,16 @@ from tests.backends import at, record, row
 
 PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus
 
-IN_MEMORY_ONLY = {"args", "kwargs", "state_clock", "started_clock", "log_size", "backlog"}
+IN_MEMORY_ONLY = {
+    "args",
+    "kwargs",
+    "state_clock",
+    "started_clock",
+    "backlog",
+    "kept_lines",
+    "weight",
+    "preview",
+}
 """Fields of a record that end with the process; its arguments live on as ``payload``."""
 
 

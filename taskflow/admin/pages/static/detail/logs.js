@@ -31,22 +31,28 @@ export class Logs {
 
   /** Add the lines of a record (`"<RFC 3339 time> <LEVEL> <message>"`). */
   show(lines) {
-    lines.map(parse).forEach((line) => this.#add(line));
+    this.#lines = this.#lines.filter(({ cut }) => !cut); // it counts more lines each time
+    let place = "";
+    for (const line of lines.map(parse)) {
+      place = line.place ||= place; // a line without a time belongs after the one before it
+      this.#add(line);
+    }
     this.#drawSoon();
   }
 
   /** Add a line of the stream. */
   append({ timestamp, level, message }) {
-    this.#add({ timestamp: timestamp.replace("+00:00", "Z"), level, message });
+    timestamp = timestamp.replace("+00:00", "Z");
+    this.#add({ timestamp, level, message, place: timestamp });
     this.#drawSoon();
   }
 
   // The same line may come with the record and with the stream.
   #add(line) {
     const key = `${line.timestamp} ${line.level} ${line.message}`;
-    if (this.#known.has(key)) return;
+    if (this.#known.has(key) && !line.cut) return;
     this.#known.add(key);
-    const before = this.#lines.findLastIndex((each) => time(each) <= time(line));
+    const before = this.#lines.findLastIndex((each) => each.place <= line.place);
     this.#lines.splice(before + 1, 0, line); // a line of the stream may come before older lines of the record
   }
 
@@ -58,7 +64,8 @@ export class Logs {
   }
 
   #draw() {
-    const wanted = this.#lines.filter(({ level }) => ORDER.indexOf(level) >= ORDER.indexOf(this.#least));
+    const least = ORDER.indexOf(this.#least);
+    const wanted = this.#lines.filter(({ level, cut }) => cut || ORDER.indexOf(level) >= least);
     const atEnd = this.#list.scrollTop + this.#list.clientHeight >= this.#list.scrollHeight - 4;
     fill(this.#list, wanted.map(drawLine));
     if (atEnd) this.#list.scrollTop = this.#list.scrollHeight;
@@ -85,9 +92,8 @@ export class Logs {
   }
 }
 
-const time = ({ timestamp }) => timestamp || "~"; // the note that lines were dropped comes last
+const CUT = "… cut: "; // how Taskflow's own remark begins, which has neither time nor level
 
-// Taskflow's own note that lines were dropped has neither time nor level.
 function parse(text) {
   const [, timestamp, level, message] = text.match(/^(\d{4}-\S+Z) ([A-Z]+) (.*)$/s) ?? [
     null,
@@ -95,10 +101,12 @@ function parse(text) {
     "WARNING",
     text,
   ];
-  return { timestamp, level: level.toLowerCase(), message };
+  const cut = !timestamp && text.startsWith(CUT);
+  return { timestamp, level: level.toLowerCase(), message, cut, place: timestamp };
 }
 
-function drawLine({ timestamp, level, message }) {
+function drawLine({ timestamp, level, message, cut }) {
+  if (cut) return h("li", { class: "cut" }, h("span", { class: "text" }, message));
   const moment = Date.parse(timestamp);
   return h(
     "li",
