@@ -43,7 +43,7 @@ format: $(STAMP) ## Format the code and apply the safe fixes of the linter
 bench: $(STAMP) ## Measure throughput and overhead; ARGS=metrics runs only that benchmark
 	$(PY) -m tests.benchmarks.run $(ARGS)
 
-chaos: $(STAMP) ## Kill instances and the store under load, and check every task; ARGS='sqlite=20 redis=5'
+chaos: $(STAMP) ## Kill instances and the store under load, and check every task; ARGS='sqlite=20 redis=5', or servers
 	$(PY) -m tests.chaos $(ARGS)
 
 dashboards: $(STAMP) ## Generate grafana/dashboards again, after a change of grafana/builders or of the limits

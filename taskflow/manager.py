@@ -7,7 +7,7 @@ import contextvars
 import logging
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
+from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from fastapi import BackgroundTasks, FastAPI
 
@@ -56,6 +56,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 EncryptionKey = bytes | str
 
+LAST_WORDS: Final = 2.0
+"""Seconds that a server is kept from ending the loop at a second Ctrl-C."""
+
 logger = logging.getLogger("taskflow")
 
 FORKED = (
@@ -94,7 +97,8 @@ class TaskManager:
         dispatch: ``"request"`` runs a request's tasks inside its ASGI call, after the response, as
             Starlette does; ``"detached"`` outside of it, in order, so that the connection is free.
         shutdown_timeout: seconds that accepted tasks get to finish once a shutdown begins.
-        handle_signals: begin the shutdown at SIGTERM and SIGINT, before the server's own handler.
+        handle_signals: begin the shutdown at SIGTERM and SIGINT, before the server's own handler; end it at
+            once at a second SIGINT, and at SIGQUIT where the server handles that.
         max_history: finished records to keep in memory ...
         max_history_bytes: ... and bytes that they may take together, about. The oldest ones leave first.
         retention_days: days after which the backend forgets an ended task, up to 36,500; never if ``None``.
@@ -206,7 +210,7 @@ class TaskManager:
         self._shutdown = Shutdown(self.driver, self.dispatcher, self.enqueuer, timeout)
         if self._persistence is not None:
             self._shutdown.listen(self._persistence.stop_recovering)
-        self._signals = lifespan.SignalChain(self._on_signal)
+        self._signals = lifespan.SignalChain(self._on_signal, self._on_repeated_signal)
         self._not_started = Complaints(logger, math.inf, logging.WARNING)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
@@ -576,6 +580,21 @@ class TaskManager:
         loop = self._loop
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._shutdown.begin)
+
+    def _on_repeated_signal(self, pass_on: Callable[[], None]) -> None:
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            pass_on()
+        else:
+            loop.call_soon_threadsafe(self._end_at_once, pass_on)
+
+    def _end_at_once(self, pass_on: Callable[[], None]) -> None:
+        """Shut down without waiting for tasks; call ``pass_on`` after that, or after `LAST_WORDS`."""
+        self._shutdown.hurry()
+        loop = asyncio.get_running_loop()
+        ending = loop.create_task(self.shutdown(), context=contextvars.Context())
+        waiting = loop.create_task(asyncio.wait({ending}, timeout=LAST_WORDS), context=contextvars.Context())
+        waiting.add_done_callback(lambda _: pass_on())
 
 
 class ManagerWithOptions:

@@ -23,7 +23,7 @@ class Shutdown:
 
     `begin` starts the clock: a signal has come. Whatever was accepted goes on, and what requests that
     are still open enqueue is still accepted. `finish` closes the door and waits. When the clock runs
-    out in between or meanwhile, everything unfinished is interrupted.
+    out in between or meanwhile, everything unfinished is interrupted; `hurry` makes it run out.
 
     Args:
         driver, dispatcher, enqueuer: the parts of the engine to end.
@@ -36,6 +36,7 @@ class Shutdown:
         self._enqueuer = enqueuer
         self._timeout = timeout
         self._expiry: asyncio.Task[None] | None = None
+        self._hurried = asyncio.Event()
         self._listeners: list[Callable[[], None]] = []
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -45,6 +46,7 @@ class Shutdown:
     def reset(self) -> None:
         """Open the door again, for another start."""
         self._expiry = None
+        self._hurried = asyncio.Event()
         self._driver.deadline = None
         self._enqueuer.closed = False
 
@@ -64,6 +66,11 @@ class Shutdown:
         for listener in self._listeners:
             listener()
 
+    def hurry(self) -> None:
+        """Let the clock run out now; on the manager's loop."""
+        self.begin()
+        self._hurried.set()
+
     async def finish(self) -> None:
         """Take no more tasks, and return when everything has ended or was interrupted."""
         self._enqueuer.closed = True
@@ -77,7 +84,9 @@ class Shutdown:
         self._driver.abandon_all()  # what nobody drives: a request that was never settled
 
     async def _expire(self) -> None:
-        await asyncio.sleep(self._timeout)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                await self._hurried.wait()
         self._enqueuer.closed = True
         self._driver.interrupt_all()
         with contextlib.suppress(TimeoutError):

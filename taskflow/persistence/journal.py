@@ -307,9 +307,12 @@ class Journal:
         self._loop = asyncio.get_running_loop()
         self._work, self._idle = asyncio.Event(), asyncio.Event()
         self._backoff.reset()
-        self._worker = self._loop.create_task(self._run(), context=contextvars.Context())
+        self._worker = self._new_worker(self._loop)
         self._work.set()
         self._starts.wake()
+
+    def _new_worker(self, loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+        return loop.create_task(self._run(), context=contextvars.Context())
 
     async def close(self) -> None:
         """Stop to write; what is still queued is given up."""
@@ -328,18 +331,24 @@ class Journal:
     async def drained(self) -> None:
         """Return when everything that was queued is stored."""
         while self.backlog:
+            # Who ends a loop cancels everything on it, and lets the lifespan shut down only then.
+            if self._loop is not None and self._worker is not None and self._worker.done():
+                self._worker = self._new_worker(self._loop)
             self._work.set()
             self._idle.clear()
             await self._idle.wait()
 
     async def _run(self) -> None:
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            self._idle.clear()
-            while not self._suspended and (group := self._next_group()):
-                await self._commit(group)
-            self._idle.set()
+        try:
+            while True:
+                await self._work.wait()
+                self._work.clear()
+                self._idle.clear()
+                while not self._suspended and (group := self._next_group()):
+                    await self._commit(group)
+                self._idle.set()
+        finally:
+            self._idle.set()  # who waits looks again, and sees that it has ended
 
     def _next_group(self) -> list[Entry]:
         """What may go into one commit: a task at most once, because its changes have an order."""
@@ -360,6 +369,10 @@ class Journal:
             self._give_back(group, str(error))
             await self._wait_a_while()
             return
+        except asyncio.CancelledError:
+            with self._lock:  # stored or not: a change that is made already is not made again
+                self._queue.extendleft(reversed(group))
+            raise
         self._down = None
         self._backoff.reset()
         for entry, outcome in zip(group, outcomes, strict=True):

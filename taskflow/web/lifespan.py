@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 
@@ -19,7 +19,10 @@ __all__ = ["SignalChain", "join_lifespan"]
 
 Handler = Callable[[int, FrameType | None], Any]
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+QUIT: Final = getattr(signal, "SIGQUIT", None)
+"""gunicorn's quick shutdown: it cancels everything, without a lifespan shutdown. Windows has none."""
+
+SIGNALS = tuple(number for number in (signal.SIGTERM, signal.SIGINT, QUIT) if number is not None)
 
 
 def join_lifespan(task_manager: TaskHost, app: FastAPI) -> None:
@@ -44,18 +47,24 @@ def join_lifespan(task_manager: TaskHost, app: FastAPI) -> None:
 
 
 class SignalChain:
-    """Tells the manager of SIGTERM and SIGINT before the server's own handler runs.
+    """Tells the manager of SIGTERM, SIGINT and SIGQUIT before the server's own handler runs.
 
     uvicorn waits for the background tasks of open requests before it begins the lifespan shutdown, and
-    without a limit: a manager that waited for its lifespan could never end them.
+    without a limit: a manager that waited for its lifespan could never end them. At a SIGINT that comes
+    after another signal, it ends the loop at once, without any lifespan shutdown; gunicorn's own worker
+    does so at SIGQUIT. These are held back until the manager has ended.
 
     Args:
         notice: called in the signal handler; must only schedule work.
+        hurry: the same, at a signal that allows no time. It calls what it is given on the loop when the
+            server may have the signal.
     """
 
-    def __init__(self, notice: Callable[[], None]) -> None:
+    def __init__(self, notice: Callable[[], None], hurry: Callable[[Callable[[], None]], None]) -> None:
         self._notice = notice
+        self._hurry = hurry
         self._links: dict[int, _Link] = {}
+        self._noticed = 0
 
     def install(self) -> None:
         """Put the handler before the present ones; only in the main thread, elsewhere nothing happens.
@@ -64,10 +73,11 @@ class SignalChain:
         """
         if threading.current_thread() is not threading.main_thread():
             return
+        self._noticed = 0
         for number in SIGNALS:
             previous = signal.getsignal(number)
             if callable(previous):
-                self._links[number] = _Link(self._notice, previous)
+                self._links[number] = _Link(self._on_signal, previous)
                 signal.signal(number, self._links[number])
 
     def remove(self) -> None:
@@ -79,16 +89,25 @@ class SignalChain:
                 signal.signal(number, link.previous)
         self._links.clear()
 
+    def _on_signal(self, number: int, pass_on: Callable[[], None]) -> None:
+        self._noticed += 1
+        if number == QUIT or (self._noticed == 2 and number == signal.SIGINT):
+            self._hurry(pass_on)  # a third Ctrl-C is not held back
+            return
+        self._notice()
+        pass_on()
+
 
 class _Link:
     """A handler in the chain. Each start makes a new one: an old one may still be in the middle."""
 
-    def __init__(self, notice: Callable[[], None], previous: Handler) -> None:
+    def __init__(self, receive: Callable[[int, Callable[[], None]], None], previous: Handler) -> None:
         self.active = True
         self.previous = previous
-        self._notice = notice
+        self._receive = receive
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.active:
-            self._notice()
-        self.previous(number, frame)
+            self._receive(number, lambda: self.previous(number, frame))
+        else:
+            self.previous(number, frame)

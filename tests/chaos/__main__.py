@@ -1,4 +1,5 @@
-"""``make chaos``: the long run. ``ARGS="sqlite=20 redis=5 --seed=7"`` makes it another one.
+"""``make chaos``: the long run. ``ARGS="sqlite=20 redis=5 --seed=7"`` makes it another one, and
+``ARGS=servers`` runs all of `tests/integration/test_servers.py` instead.
 
 ``ARGS="postgres-outages=3 redis-outages=3 --longest=8"`` takes the store away, in about two minutes.
 
@@ -9,6 +10,7 @@ seed; how far everything has come by then is not, so that the same seed finds th
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import shutil
 import sys
@@ -18,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from cryptography.fernet import Fernet
 
 from tests.chaos.campaign import Campaign
@@ -38,8 +41,14 @@ LEASE = 3.0
 INSTANCES = {"sqlite": 1, "postgres": 2, "redis": 2}
 
 
+SERVER_TESTS = "tests/integration/test_servers.py"
+
+
 def main() -> None:
     """Run the campaigns that the command line names, or all."""
+    if sys.argv[1:2] == ["servers"]:
+        os.environ["TASKFLOW_ALL_SERVERS"] = "1"
+        sys.exit(pytest.main([SERVER_TESTS, *sys.argv[2:]]))
     parser = argparse.ArgumentParser(prog="make chaos", description="Kill instances and count the tasks.")
     parser.add_argument("kills", nargs="*", metavar="BACKEND=KILLS", help="as sqlite=200; else all of them")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from taskflow import ManagedBackgroundTasks, ManagerClosedError, TaskManager, TaskObserver, TaskStatus
 from taskflow.backends import MemoryBackend
 from taskflow.core.exceptions import BackendFormatError
+from tests.instances import until
 
 
 class Diary(TaskObserver):
@@ -288,6 +289,32 @@ async def test_a_signal_reaches_the_handler_that_was_there_before(caught):
         signal.raise_signal(signal.SIGTERM)
     assert caught == [signal.SIGTERM]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+async def test_a_second_ctrl_c_reaches_the_server_when_nothing_runs_any_more():
+    seen = []
+    previous = signal.signal(signal.SIGINT, lambda *_: seen.append(record.status))
+    manager = TaskManager(shutdown_timeout=3600)
+    await manager.startup()
+    record = manager.store.get(manager.enqueue(asyncio.Event().wait))
+    await until(lambda: record.status is TaskStatus.RUNNING)
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
+    assert seen == [TaskStatus.RUNNING]
+    await until(lambda: len(seen) == 2)
+    assert seen[1] is TaskStatus.INTERRUPTED
+    signal.signal(signal.SIGINT, previous)
+
+
+async def test_a_third_ctrl_c_reaches_the_server_at_once():
+    seen = []
+    previous = signal.signal(signal.SIGINT, lambda *_: seen.append("signal"))
+    async with TaskManager():
+        for _ in range(3):
+            signal.raise_signal(signal.SIGINT)
+        assert len(seen) == 2
+    await until(lambda: len(seen) == 3)
+    signal.signal(signal.SIGINT, previous)
 
 
 async def test_without_handle_signals_the_handlers_are_left_alone(caught):

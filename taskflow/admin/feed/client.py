@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ AFTER_RESET = 2.0
 
 HEARTBEAT_INTERVAL = 15.0
 """Seconds without a message until a comment is sent: proxies close a connection that looks idle."""
+
+LIFETIME = 120.0
+"""Seconds until a stream ends by itself, see `Client.chunks`."""
 
 RECONNECT = 2_000
 """Milliseconds after which a browser is to reconnect."""
@@ -88,11 +92,17 @@ class Client:
             self._missed_some = True
 
     async def chunks(self, news: News | None = None) -> AsyncGenerator[bytes, None]:
-        """The chunks to send, until `closed` is set or the session ends."""
+        """The chunks to send, until `closed` is set, the session ends, or `LIFETIME` is over.
+
+        A server that replaces a worker after so many requests waits for the open ones, and tells nobody:
+        meanwhile nobody may listen. A client that reconnects goes on where it was. Half of the time is
+        random, so that not all clients reconnect at once.
+        """
         yield format_sse_event(id=self._ring.position(self._next), retry=RECONNECT)
         shown: bytes | None = None
         sent_at = time.monotonic()
-        while not self.closed.is_set() and self._lasts():
+        ends_at = sent_at + LIFETIME * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        while not self.closed.is_set() and self._lasts() and time.monotonic() < ends_at:
             chunk = self._changes()
             if news is not None and news.message is not shown:
                 shown = news.message

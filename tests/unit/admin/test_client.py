@@ -59,3 +59,17 @@ async def test_it_ends_when_its_ticket_does(ring: Ring[Any]):
     await anext(chunks)
     ring.append("one")
     assert [chunk async for chunk in chunks] == [b"one@1 "]
+
+
+async def test_it_ends_by_itself_and_who_comes_back_goes_on_where_it_was(
+    ring: Ring[Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(client, "LIFETIME", 0.0)
+    chunks = [chunk async for chunk in Client(ring, Ticket(), 0.0).chunks()]
+    position = ring.position(0)
+    assert [position.encode() in chunk for chunk in chunks] == [True]
+    ring.append("missed")
+    monkeypatch.undo()
+    again = Client(ring, Ticket(last_event_id=position), 0.0).chunks()
+    await anext(again)
+    assert await anext(again) == b"missed@1 "

@@ -44,6 +44,27 @@ async def test_what_is_being_written_when_it_closes_is_waited_for():
     assert await backend.get("second") is not None
 
 
+async def test_what_was_being_written_when_everything_on_the_loop_was_cancelled_is_written_when_it_closes():
+    # asyncio.run does that before the lifespan's shutdown, if a server leaves without it.
+    backend = FaultyBackend()
+    instance = Instance(backend, BackendVitals(backend.kind, EventStream()))
+    journal = Journal(instance, refuse_nothing, refuse_nothing)
+    before = asyncio.all_tasks()
+    journal.start()
+    backend.gate.clear()
+    for task_id in ("first", "second"):
+        journal.write_ahead(journal.open(record(task_id)))
+        while backend.calls["commit"] < 1:  # noqa: ASYNC110 - it is a counter
+            await asyncio.sleep(0)
+    for task in asyncio.all_tasks() - before:
+        task.cancel()
+    backend.gate.set()
+    async with asyncio.timeout(PATIENCE):
+        await journal.drained()
+    await journal.close()
+    assert [(await backend.get(task_id)) is not None for task_id in ("first", "second")] == [True, True]
+
+
 @pytest.mark.parametrize("there", [row("a", owner="other"), row("b", owner="other", idempotency_key="k")])
 async def test_a_task_that_was_refused_is_settled_although_there_is_nothing_more_to_store(there):
     backend = FaultyBackend()

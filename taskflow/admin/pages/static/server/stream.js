@@ -12,6 +12,7 @@ import { parser } from "./sse.js";
 
 const SILENCE = 45_000; // milliseconds without data (a comment comes every 15 s) until it counts as broken
 const HIDDEN = 60_000; // milliseconds in the background until the connection is closed
+const STEADY = 30_000; // milliseconds; the server ends a stream after a minute at the earliest
 const FIRST_WAIT = 500; // milliseconds
 const LONGEST_WAIT = 15_000;
 
@@ -90,6 +91,7 @@ export class Stream {
     const parse = parser((message) => this.#receive(message));
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     const resumes = this.#position !== null;
+    const started = performance.now();
     // The server keeps messages for this client from the first data on, not from the headers on.
     for (
       let part = await reader.read(), first = true;
@@ -100,7 +102,8 @@ export class Stream {
       if (first) this.#begin(resumes);
       parse(part.value);
     }
-    throw new Error("the server ended the stream");
+    if (performance.now() - started < STEADY) throw new Error("the server ended the stream");
+    if (this.#connection === connection) this.#connect(); // nothing is lost: it goes on with the next message
   }
 
   #begin(resumes) {
