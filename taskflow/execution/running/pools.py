@@ -9,7 +9,7 @@ import asyncio
 import os
 import threading
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
 
@@ -41,7 +41,8 @@ class Pool:
         self.in_use = 0
         self.waiting = 0
         self._lock = threading.Lock()
-        self._queue: deque[asyncio.Future[None]] = deque()
+        # By its keys, because any of them may leave: a hundred thousand do at a shutdown.
+        self._queue: OrderedDict[asyncio.Future[None], None] = OrderedDict()
 
     def enter_nowait(self) -> bool:
         """Take a place, if one is free and nobody waits for it."""
@@ -61,7 +62,7 @@ class Pool:
             if self.size is None or self.in_use < self.size:
                 self.in_use += 1
                 return 0.0
-            self._queue.append(turn)
+            self._queue[turn] = None
             self.waiting += 1
         try:
             await turn
@@ -78,7 +79,7 @@ class Pool:
         with self._lock:
             waits = turn in self._queue
             if waits:
-                self._queue.remove(turn)
+                del self._queue[turn]
             return waits
 
     def leave(self) -> None:
@@ -91,7 +92,7 @@ class Pool:
                 if not self._queue:
                     self.in_use -= 1
                     return
-                turn = self._queue.popleft()
+                turn, _ = self._queue.popitem(last=False)
             if _give(turn):
                 return
 
