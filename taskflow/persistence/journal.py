@@ -140,7 +140,7 @@ class DurableTask:
 
 
 @dataclass(slots=True)
-class Entry:
+class QueuedChange:
     """One change in the queue: from the state ``expected``, ``None`` for an insert, to that of ``row``."""
 
     task: DurableTask
@@ -173,7 +173,7 @@ class Journal:
         self._on_refused = on_refused
         self._on_lost = on_lost
         self._tasks: dict[str, DurableTask] = {}
-        self._queue: deque[Entry] = deque()
+        self._queue: deque[QueuedChange] = deque()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._worker: asyncio.Task[None] | None = None
@@ -256,7 +256,7 @@ class Journal:
     def _put(self, task: DurableTask) -> None:
         row = to_row(task.record, RELEASED)
         with self._lock:
-            self._queue.append(Entry(task, row, task.status))
+            self._queue.append(QueuedChange(task, row, task.status))
             task.status = row.status
             task.queued += 1
         self._soon(self._work.set)
@@ -350,23 +350,23 @@ class Journal:
         finally:
             self._idle.set()  # who waits looks again, and sees that it has ended
 
-    def _next_group(self) -> list[Entry]:
+    def _next_group(self) -> list[QueuedChange]:
         """What may go into one commit: a task at most once, because its changes have an order."""
-        group: dict[str, Entry] = {}
+        group: dict[str, QueuedChange] = {}
         with self._lock:
             while self._queue and len(group) < GROUP and self._queue[0].row.task_id not in group:
-                entry = self._queue.popleft()
-                group[entry.row.task_id] = entry
+                change = self._queue.popleft()
+                group[change.row.task_id] = change
         return list(group.values())
 
-    async def _commit(self, group: list[Entry]) -> None:
-        for entry in group:
-            entry.task.sent = True
+    async def _commit(self, group: list[QueuedChange]) -> None:
+        for change in group:
+            change.task.sent = True
         try:
-            outcomes = await self._instance.commit(lambda token: [entry.change(token) for entry in group])
+            outcomes = await self._instance.commit(lambda token: [queued.change(token) for queued in group])
             emptied = any(outcome.missing for outcome in outcomes) and await self.recognise()
         except BackendError as error:
-            self._give_back(group, str(error))
+            self._refuse_inserts(group, str(error))
             await self._wait_a_while()
             return
         except asyncio.CancelledError:
@@ -375,28 +375,28 @@ class Journal:
             raise
         self._down = None
         self._backoff.reset()
-        for entry, outcome in zip(group, outcomes, strict=True):
-            if outcome.missing and entry.task.stored_in not in (None, self._incarnation):
-                self._insert_again(entry)
+        for change, outcome in zip(group, outcomes, strict=True):
+            if outcome.missing and change.task.stored_in not in (None, self._incarnation):
+                self._insert_again(change)
             else:
-                self._settle(entry, outcome)
+                self._apply_outcome(change, outcome)
         if emptied:
             message = "the store was emptied, or is another one: %d tasks that are under way are stored again"
             logger.error(message, len(self._tasks))
             await self.confirm()  # those of which nothing is queued will be missing, too
 
-    def _insert_again(self, entry: Entry) -> None:
+    def _insert_again(self, change: QueuedChange) -> None:
         """Store a task whose row went with the whole store."""
-        entry.expected = None
+        change.expected = None
         with self._lock:
-            self._queue.appendleft(entry)
+            self._queue.appendleft(change)
         self._work.set()
 
-    def _settle(self, entry: Entry, outcome: Outcome) -> None:
-        task = entry.task
-        if not outcome.applied and entry.expected is None:
+    def _apply_outcome(self, change: QueuedChange, outcome: Outcome) -> None:
+        task = change.task
+        if not outcome.applied and change.expected is None:
             # That it lost its key goes into a row of its own; there is none to be had with a taken id.
-            task.sent = outcome.holder != entry.row.task_id
+            task.sent = outcome.holder != change.row.task_id
             task.status = None
             self._refuse(task, f"task {outcome.holder} was there first", outcome.holder)
         elif not outcome.applied and not task.lost:
@@ -404,20 +404,20 @@ class Journal:
             self._on_lost(task)
         elif outcome.applied:
             task.stored_in = self._incarnation
-        if task.lost or entry.row.owner is None:
-            self._tasks.pop(entry.row.task_id, None)
+        if task.lost or change.row.owner is None:
+            self._tasks.pop(change.row.task_id, None)
         self._done(task)
 
-    def _give_back(self, group: list[Entry], reason: str) -> None:
+    def _refuse_inserts(self, group: list[QueuedChange], reason: str) -> None:
         """Refuse whatever was to be inserted, here and in the queue: who waits for it has waited enough."""
         self._down = reason
         with self._lock:
-            entries = [*group, *self._queue]
-            self._queue = deque(entry for entry in entries if entry.expected is not None)
-        for entry in entries:
-            if entry.expected is None:
-                self._refuse(entry.task, reason)
-                self._done(entry.task)
+            changes = [*group, *self._queue]
+            self._queue = deque(change for change in changes if change.expected is not None)
+        for change in changes:
+            if change.expected is None:
+                self._refuse(change.task, reason)
+                self._done(change.task)
 
     async def _wait_a_while(self) -> None:
         """Return when it is time to try again.
