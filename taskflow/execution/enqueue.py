@@ -108,10 +108,7 @@ class Enqueuer:
             return holder.task_id, None
         context, runner = contextvars.copy_context(), self._runners.of(entry)
         execution = Execution(entry, record, args, kwargs, context, options, runner, gate, resumable)
-        if concerned or self._driver.preview is not None:
-            self._driver.admit(execution)
-        else:  # the same, with nothing else to do
-            self._driver.executions[record.task_id] = execution
+        self._driver.admit(execution)
         if gate is not None:
             gate.write_ahead()  # now that it can be refused on the spot
         if self.closed:  # by another thread, meanwhile: nobody would drive it
