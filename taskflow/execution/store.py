@@ -113,7 +113,8 @@ class TaskStore:
                 return holder
             if task_id in self._records:
                 raise ValueError(f"there is a task with id {task_id!r} already")
-            self._hold_key(record)
+            if record.idempotency_key is not None:
+                self._hold_key(record)
             if emit:
                 record.backlog = []
                 # Here, because from now on others may find the record and change it.
@@ -143,7 +144,8 @@ class TaskStore:
         with self._lock:
             if record.task_id in self._records:
                 raise ValueError(f"there is a task with id {record.task_id!r} already")
-            self._hold_key(record)
+            if record.idempotency_key is not None:
+                self._hold_key(record)
             if emit:
                 record.backlog = []
                 event = _event(record, utcnow())
@@ -343,9 +345,9 @@ class TaskStore:
         return None if holder is None else self._records[holder]
 
     def _hold_key(self, record: TaskRecord) -> None:
-        if record.idempotency_key is not None:
-            holders = self._keys.setdefault(record.idempotency_key, {})
-            holders.setdefault(record.func_name, record.task_id)
+        assert record.idempotency_key is not None
+        holders = self._keys.setdefault(record.idempotency_key, {})
+        holders.setdefault(record.func_name, record.task_id)
 
     def _release_key(self, record: TaskRecord) -> None:
         key = record.idempotency_key
@@ -396,7 +398,7 @@ class TaskStore:
                 self._release_key(record)
             for name, value in fields.items():
                 setattr(record, name, value)
-            if rekeyed and not record.finished:
+            if rekeyed and not record.finished and record.idempotency_key is not None:
                 self._hold_key(record)
             self._weigh_again(record)
         return record
