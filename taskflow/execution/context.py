@@ -94,7 +94,7 @@ def task_log(message: str, *, level: Level = "info", **extra: Any) -> None:
 class TaskLogFilter(logging.Filter):
     """Puts the current task and trace on ordinary log records, for use in a format string.
 
-    Sets ``task_id``, ``task_name``, ``task_attempt``, ``trace_id`` and ``span_id`` (lowercase hex, as
+    Sets ``task_id``, ``task_name``, ``task_attempt`` (from 1), ``trace_id``, ``span_id`` (lowercase hex, as
     in W3C Trace Context); ``"-"`` where there is none. Lets every record pass. Add it to handlers, not
     to loggers: a logger's filter does not see the records of its children.
     """
@@ -104,7 +104,7 @@ class TaskLogFilter(logging.Filter):
         task = get_task_context()
         record.task_id = task.task_id if task else "-"
         record.task_name = task.func_name if task else "-"
-        record.task_attempt = task.attempt if task else "-"
+        record.task_attempt = task.attempt + 1 if task else "-"
         ids = current_span_ids()
         record.trace_id = ids.trace_id if ids else "-"
         record.span_id = ids.span_id if ids else "-"

@@ -216,7 +216,7 @@ async def test_inside_a_task_the_filter_tells_it():
     task_id = manager.enqueue(work)
     await manager.drain()
 
-    assert [(task_id, "work", 0)] == [(g["task_id"], g["task_name"], g["task_attempt"]) for g in got]
+    assert [(task_id, "work", 1)] == [(g["task_id"], g["task_name"], g["task_attempt"]) for g in got]
 
 
 def test_inside_a_span_the_filter_tells_its_ids():
