@@ -24,6 +24,8 @@ from taskflow.execution.weight import RECORD_BYTES, weight_of
 __all__ = ["TaskStore"]
 
 HISTORY_BYTES = 64 * 1024 * 1024
+FEW_LINES, SHORT_LINE = 8, 1_000
+"""A log of fewer lines than that, none of them of more characters, is kept as it is."""
 ATTEMPTS = 100
 """Failed attempts that a record remembers, the latest ones."""
 ATTEMPT_ERROR = 1_000
@@ -316,7 +318,7 @@ class TaskStore:
             self._weigh(record)
         if len(self._finished) > self._most:
             self._evict()
-        if self._weight:
+        if self._weight and self.history_bytes > self.max_history_bytes:
             self._evict_heavy()
 
     def _weigh(self, record: TaskRecord) -> None:
@@ -420,10 +422,13 @@ class TaskStore:
             return
         with self._lock:
             kept = record.kept_lines
-            if kept is None or kept.lines is not record.logs:
-                kept = record.kept_lines = KeptLines(record.logs)
-                record.logs = kept.lines
-            kept.add(line)
+            if kept is None and len(record.logs) < FEW_LINES and len(line) <= SHORT_LINE:
+                record.logs.append(line)  # as most tasks: nothing needs to be counted yet
+            else:
+                if kept is None or kept.lines is not record.logs:
+                    kept = record.kept_lines = KeptLines(record.logs)
+                    record.logs = kept.lines
+                kept.add(line)
             if record.end_time is not None:
                 self._weigh_again(record)
 
