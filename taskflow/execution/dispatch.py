@@ -14,7 +14,7 @@ from taskflow.execution.driver import Driver
 from taskflow.execution.running.attempt import Execution
 from taskflow.execution.workers import Workers
 
-__all__ = ["Dispatcher", "Lane"]
+__all__ = ["OVER", "Dispatcher", "Lane"]
 
 
 class Dispatcher:

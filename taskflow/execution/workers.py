@@ -77,7 +77,9 @@ class Workers:
         try:
             awaited = execution.context.run(begun.send, None)
         except StopIteration:
-            if not task.cancelling() or worker.stayed_ready():
+            if task.cancelling():
+                worker.disturb()
+            else:
                 self._ready.append(worker)
             return True
         finally:
@@ -121,11 +123,10 @@ class Worker:
         # An empty context: nothing of the request that happens to make it may live on in it.
         self.task = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
 
-    def stayed_ready(self) -> bool:
-        """False: work that is over by now has cancelled its own task, which becomes ready again by itself."""
+    def disturb(self) -> None:
+        """Work that is over by now has cancelled its own task: that becomes ready again by itself."""
         self._disturbed = True
         self._excuse()
-        return False
 
     def _excuse(self) -> None:
         while self.task.cancelling():

@@ -11,6 +11,7 @@ from starlette.background import BackgroundTask
 
 from taskflow.core.complaints import Complaints
 from taskflow.core.options import NOTHING, TaskOptions, Where, accepting
+from taskflow.execution.dispatch import OVER
 from taskflow.execution.gate import Gate
 from taskflow.execution.running.attempt import Execution
 from taskflow.web.host import Runner, TaskHost
@@ -212,8 +213,4 @@ class QueuedTask(BackgroundTask):
         # Not an async def: it would only await another coroutine, on the hot path.
         if self._unwatched is not None and not self._unwatched.awaited:
             _complaints.log(BEFORE_ITS_COMMIT, self._execution.record.func_name)
-        return self._run(self._execution) if self._execution.take() else _nothing()
-
-
-async def _nothing() -> None:
-    """What is left of a task that somebody else runs."""
+        return self._run(self._execution) if self._execution.take() else OVER
