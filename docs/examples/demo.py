@@ -12,12 +12,12 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import FrameType
 
 import httpx
@@ -55,7 +55,7 @@ def tour(
     process: subprocess.Popen[bytes],
     folder: Path,
     options: argparse.Namespace,
-    stop: threading.Event,
+    stop: Stop,
 ) -> None:
     """Print the addresses, then send traffic and print numbers and log lines until the end."""
     print_addresses(client.base_url, folder)
@@ -77,9 +77,35 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def stop_event() -> threading.Event:
+class Stop:
+    """An event that a signal handler may set.
+
+    `threading.Event` is none: its ``set`` takes a lock, and a handler that runs in the middle of ``wait``,
+    in the same thread, waits for ever for the lock that the interrupted ``wait`` holds.
+    """
+
+    def __init__(self) -> None:
+        self._set = False
+        self._wake: SimpleQueue[None] = SimpleQueue()  # its put may interrupt its get
+
+    def set(self) -> None:
+        self._set = True
+        self._wake.put(None)
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def wait(self, seconds: float) -> bool:
+        """Return at once when it is set, and whether it is; at the latest after the seconds."""
+        if not self._set:
+            with suppress(Empty):
+                self._wake.get(timeout=seconds)
+        return self._set
+
+
+def stop_event() -> Stop:
     """An event that is set by Ctrl-C, by SIGTERM, and when the terminal is closed (SIGHUP)."""
-    stop = threading.Event()
+    stop = Stop()
 
     def handle(_signal: int, _frame: FrameType | None) -> None:
         stop.set()
@@ -136,7 +162,7 @@ def shop(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-def answers(client: httpx.Client, process: subprocess.Popen[bytes], stop: threading.Event) -> bool:
+def answers(client: httpx.Client, process: subprocess.Popen[bytes], stop: Stop) -> bool:
     """Wait until the shop answers; ``False`` if it ended, took too long, or is to be stopped."""
     deadline = time.monotonic() + START_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline and not stop.is_set():
@@ -181,7 +207,7 @@ def traces() -> str:
 
 
 def ticks(
-    process: subprocess.Popen[bytes], options: argparse.Namespace, stop: threading.Event
+    process: subprocess.Popen[bytes], options: argparse.Namespace, stop: Stop
 ) -> Iterator[float]:
     """Yield the seconds since the start, every ``--every`` seconds, until the stop or the end of the shop."""
     started = time.monotonic()

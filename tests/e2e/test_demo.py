@@ -16,6 +16,8 @@ import httpx
 import psutil
 import pytest
 
+from tests.processes import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -69,6 +71,25 @@ def test_tasks_succeed_retry_and_fail_and_ctrl_c_stops_everything(tmp_path: Path
     states = {line.rpartition("-- ")[2].split()[0] for line in lines if " -- " in line}
     assert {"PENDING", "RUNNING", "RETRYING", "SUCCESS", "FAILED"} <= states
     assert any("is paid" in line for line in lines)
+
+
+def test_a_ctrl_c_in_the_middle_of_a_wait_is_not_waited_for() -> None:
+    # In a process of its own: its main thread hung in its own handler where an event with a lock was set.
+    waiting = """
+import os, signal, threading
+from demo import stop_event
+for _ in range(1000):
+    stop, go = stop_event(), threading.Event()
+    def interrupt():
+        go.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Thread(target=interrupt).start()
+    go.set()
+    while not stop.wait(0):
+        pass
+"""
+    ended = subprocess.run([sys.executable, "-c", waiting], cwd=ROOT / "docs/examples", timeout=PATIENCE)
+    assert 0 == ended.returncode
 
 
 def test_the_summary_and_the_dashboard_count_the_same_tasks_those_out_of_memory_too(tmp_path: Path) -> None:
