@@ -33,6 +33,7 @@ from taskflow.execution.driver import Driver
 from taskflow.execution.enqueue import Enqueuer
 from taskflow.execution.registry import TaskRegistry
 from taskflow.execution.retry import Retrier
+from taskflow.execution.running.attempt import Execution
 from taskflow.execution.running.middleware import Chain, Middleware
 from taskflow.execution.running.pools import Pools
 from taskflow.execution.running.runners import Runners
@@ -309,7 +310,7 @@ class TaskManager:
     def _enqueue(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], said: TaskOptions
     ) -> str:
-        task_id, execution = self.enqueuer.enqueue(func, args, kwargs, said)
+        task_id, execution = self.enqueuer.enqueue(func, args, kwargs, said, Execution)
         if execution is not None:
             self.dispatcher.dispatch((execution,))
         return task_id

@@ -17,6 +17,8 @@ from taskflow import (
     TaskStatus,
 )
 from taskflow.backends import MemoryBackend
+from taskflow.core.options import NOTHING
+from taskflow.execution.running.attempt import Execution
 from tests.processes import PATIENCE
 
 QUICK = {"heartbeat_interval": 0.05, "lease_timeout": 0.2, "rescue_interval": 0.02}
@@ -84,7 +86,7 @@ class Instance:
 
 def enqueue_only(instance: Instance, function: Any, value: Any) -> str:
     """As a request that has not ended: nobody drives the task yet."""
-    task_id, _ = instance.manager.enqueuer.enqueue(function, (value,), {})
+    task_id, _ = instance.manager.enqueuer.enqueue(function, (value,), {}, NOTHING, Execution)
     return task_id
 
 

@@ -206,9 +206,7 @@ def traces() -> str:
     )
 
 
-def ticks(
-    process: subprocess.Popen[bytes], options: argparse.Namespace, stop: Stop
-) -> Iterator[float]:
+def ticks(process: subprocess.Popen[bytes], options: argparse.Namespace, stop: Stop) -> Iterator[float]:
     """Yield the seconds since the start, every ``--every`` seconds, until the stop or the end of the shop."""
     started = time.monotonic()
     while process.poll() is None and not stop.wait(options.every):

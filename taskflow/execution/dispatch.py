@@ -7,7 +7,7 @@ import contextvars
 from asyncio import get_running_loop
 from collections import deque
 from collections.abc import Awaitable, Generator, Iterable
-from typing import Final
+from typing import Final, cast
 
 from taskflow.core.running import running_loop
 from taskflow.execution.driver import Driver
@@ -130,10 +130,10 @@ class Over:
     """What is awaited where there is nothing to wait for."""
 
     def __await__(self) -> Generator[None, None, None]:
-        return
-        yield
+        return NOTHING
 
 
+NOTHING: Final = cast("Generator[None, None, None]", iter(()))
 OVER: Final = Over()
 
 

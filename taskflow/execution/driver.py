@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from taskflow.core.exceptions import (
@@ -71,7 +71,7 @@ class Driver:
         if record.payload is not None or record.encrypted_payload is not None:
             execution.shed()
 
-    async def run(self, execution: Execution, host: asyncio.Task[None] | None = None) -> None:
+    def run(self, execution: Execution, host: asyncio.Task[None] | None = None) -> Coroutine[Any, Any, None]:
         """Drive an execution to its end.
 
         Whatever the function does, nothing is raised; only when the asyncio task that drives it is itself
@@ -81,16 +81,15 @@ class Driver:
             execution: the task.
             host: the worker that drives it; the current asyncio task if ``None``.
         """
-        record = execution.record
-        # Ended, or left for later, while it waited for its turn: no place is needed for that.
-        if record.end_time is not None or execution.stop is not None:
-            self._end(execution)
-            return
         if host is None:
-            execution.enter_host()
-        else:  # a worker, which was never cancelled
-            execution.host, execution.loop = host, host.get_loop()
-        self._driven.add(execution)
+            return self._run(execution)
+        once = execution.gate is None and not execution.retry_delay and not execution.record.max_retries
+        return self._run_once(execution, host) if once else self._run(execution, host)
+
+    async def _run(self, execution: Execution, host: asyncio.Task[None] | None = None) -> None:
+        record = execution.record
+        if not self._enter(execution, host):
+            return
         try:
             if (execution.gate is not None or execution.retry_delay) and not await self._is_ready(execution):
                 return
@@ -106,10 +105,66 @@ class Driver:
             self._stopped(execution)
             raise
         finally:
-            self._driven.discard(execution)
+            self._leave_host(execution)
+
+    async def _run_once(self, execution: Execution, host: asyncio.Task[None]) -> None:
+        """`_run` and `_perform` in one, for a worker whose task has one attempt and no gate.
+
+        Most tasks are like that, and each coroutine costs a tenth of what everything else does for one:
+        `tests/unit/execution/test_driver_paths.py` compares the two.
+        """
+        if execution.record.end_time is not None or execution.stop is not None:
             self._end(execution)
-            if self._idle_awaited and not self._driven:
-                self._idle.wake()
+            return
+        execution.host, execution.loop = host, host.get_loop()
+        self._driven.add(execution)
+        runner = execution.runner
+        pool, host_cancelled = runner.pool, False
+        try:
+            waited = 0.0 if pool.enter_nowait() else await pool.enter()
+            try:
+                if not self._begin(execution, pool.name, waited):
+                    return
+                execution.begun = True
+                outcome = await runner.run(execution)
+                if outcome.error is None:
+                    self._succeed(execution)
+                    return
+                self._report(execution, outcome.error)
+                host_cancelled = _is_cancellation(outcome.error) and execution.host_cancelled()
+            finally:
+                if not execution.outlived:
+                    pool.leave()
+        except asyncio.CancelledError:
+            self._stopped(execution)
+            if execution.stop is None or execution.host_cancelled():
+                raise
+        except BaseException:
+            self._stopped(execution)
+            raise
+        finally:
+            self._leave_host(execution)
+        if host_cancelled:
+            raise asyncio.CancelledError
+
+    def _enter(self, execution: Execution, host: asyncio.Task[None] | None) -> bool:
+        """Take note of what drives an execution; false if there is nothing to drive."""
+        # Ended, or left for later, while it waited for its turn: no place is needed for that.
+        if execution.record.end_time is not None or execution.stop is not None:
+            self._end(execution)
+            return False
+        if host is None:
+            execution.enter_host()
+        else:  # a worker, which was never cancelled
+            execution.host, execution.loop = host, host.get_loop()
+        self._driven.add(execution)
+        return True
+
+    def _leave_host(self, execution: Execution) -> None:
+        self._driven.discard(execution)
+        self._end(execution)
+        if self._idle_awaited and not self._driven:
+            self._idle.wake()
 
     def _end(self, execution: Execution) -> None:
         """Nobody drives an execution any more."""
@@ -150,7 +205,7 @@ class Driver:
             execution.begun = True  # only now: its RUNNING is known to be stored
             outcome = await runner.run(execution)
             if outcome.error is None:
-                self._move(execution, SUCCESS)
+                self._succeed(execution)
                 return
             self._report(execution, outcome.error)
         except asyncio.CancelledError:
@@ -168,13 +223,11 @@ class Driver:
         if execution.stop is not None:
             return False
         enter_task(record, self._store)
-        try:
-            moved = self._store.transition(
-                record.task_id, RUNNING, None, None, (pool, waited), None, None, record
-            )
-        except InvalidTransitionError:
-            return False
-        return moved is not None
+        return self._store.start(record, pool, waited)
+
+    def _succeed(self, execution: Execution) -> None:
+        if not self._store.succeed(execution.record):
+            _say_late(execution, SUCCESS)
 
     def _report(self, execution: Execution, error: BaseException) -> None:
         """Enter the state that a failed attempt has led to."""
@@ -243,7 +296,7 @@ class Driver:
                 record.task_id, status, failure, next_delay, None, reason, None, record
             )
         except InvalidTransitionError:
-            logger.debug("task %s: %s came too late", record.task_id, status)
+            _say_late(execution, status)
             return False
         return moved is not None
 
@@ -342,6 +395,10 @@ class Driver:
 def _is_stoppable(execution: Execution) -> bool:
     """Whether a running task can be cancelled: a sync function cannot, once it has been entered."""
     return execution.runner.stoppable or not execution.begun
+
+
+def _say_late(execution: Execution, status: TaskStatus) -> None:
+    logger.debug("task %s: %s came too late", execution.record.task_id, status)
 
 
 def _is_cancellation(error: BaseException) -> bool:

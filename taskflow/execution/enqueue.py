@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from taskflow.arguments.keeper import ArgumentKeeper
 from taskflow.core.exceptions import (
@@ -16,7 +15,7 @@ from taskflow.core.exceptions import (
     PersistenceRequiredError,
 )
 from taskflow.core.ids import new_task_id
-from taskflow.core.models import TaskRecord, TaskStatus
+from taskflow.core.models import TaskRecord, pending_record
 from taskflow.core.options import NOTHING, TaskOptions, Where
 from taskflow.execution.driver import Driver
 from taskflow.execution.gate import Gate, Gatekeeper
@@ -27,7 +26,7 @@ from taskflow.execution.store import TaskStore
 
 __all__ = ["Enqueuer"]
 
-PENDING = TaskStatus.PENDING
+E = TypeVar("E", bound=Execution)
 
 
 class Enqueuer:
@@ -61,17 +60,19 @@ class Enqueuer:
         func: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        said: TaskOptions = NOTHING,
+        said: TaskOptions,
+        make: type[E],
         *,
         retry_of: str | None = None,
         task_id: str | None = None,
         promised: bool = False,
-    ) -> tuple[str, Execution | None]:
+    ) -> tuple[str, E | None]:
         """Create the task, and return its id and what will run it.
 
         Args:
             func, args, kwargs: the call.
             said: what was said for this call.
+            make: the kind of execution that is made of it.
             retry_of: id of the task that this one repeats.
             task_id: the id to give it; a new one if ``None``.
             promised: a response is about to promise the task: what nobody would store is refused.
@@ -90,24 +91,33 @@ class Enqueuer:
         if self.closed:
             raise ManagerClosedError(self.why_closed) if self.why_closed else ManagerClosedError
         entry, (args, kwargs) = self._registry.resolve(func, args, kwargs)
-        options = entry.options
-        # Assigned rather than passed: a keyword in the call of a class costs four to six times as much
-        # (Python 3.11 to 3.13).
-        record = TaskRecord(task_id or new_task_id(), entry.name, PENDING, args, kwargs, datetime.now(UTC))
-        if said is not NOTHING:
-            options = _say(record, entry.options, said)
-        if options.persist:
+        options = entry.options if said is NOTHING else _options(said, entry.options)
+        durable = options.persist
+        if durable:
             self._check_durable(entry, promised)
-        record.max_retries, record.durable = options.retries, options.persist
-        record.registered, record.code_function = entry.registered, entry.code_function
-        record.retry_of = retry_of
-        concerned = record.durable or self._arguments.concerns_all
-        resumable = concerned and self._arguments.keep(record, entry, args, kwargs)
-        gate = self._gates.open(record) if record.durable and self._gates is not None else None
-        if (holder := self._add(record, gate, resumable)) is not record:
+        record = pending_record(
+            task_id or new_task_id(),
+            entry.name,
+            args,
+            kwargs,
+            options.retries,
+            durable,
+            entry.registered,
+            entry.code_function,
+            retry_of,
+        )
+        if said is not NOTHING:
+            _say(record, said)
+        arguments, gates = self._arguments, self._gates
+        resumable = (durable or arguments.concerns_all) and arguments.keep(record, entry, args, kwargs)
+        gate = gates.open(record) if durable and gates is not None else None
+        holder = (
+            self._store.add(record, resumable) if gate is None else self._add_stored(record, gate, resumable)
+        )
+        if holder is not record:
             return holder.task_id, None
         context, runner = contextvars.copy_context(), self._runners.of(entry)
-        execution = Execution(entry, record, args, kwargs, context, options, runner, gate, resumable)
+        execution = make(entry, record, args, kwargs, context, options, runner, gate, resumable)
         self._driver.admit(execution)
         if gate is not None:
             gate.write_ahead()  # now that it can be refused on the spot
@@ -150,12 +160,10 @@ class Enqueuer:
         if record is not None and record.reason == "not_dispatched" and record.error is not None:
             raise CommitError(task_id, record.error)
 
-    def _add(self, record: TaskRecord, gate: Gate | None, remember: bool) -> TaskRecord:
+    def _add_stored(self, record: TaskRecord, gate: Gate, remember: bool) -> TaskRecord:
         """The record; or the one that holds its idempotency key."""
-        # Others may find the record by its key as soon as it is in the store: what is to be stored must
-        # be known by then, so that their promise waits for it as well.
-        if gate is None:
-            return self._store.add(record, remember)
+        # Others may find the record by its key as soon as it is in the store: that is why its gate is
+        # opened before, so that their promise waits for it as well.
         added = None
         try:
             added = self._store.add(record, remember)
@@ -165,10 +173,15 @@ class Enqueuer:
         return added
 
 
-def _say(record: TaskRecord, options: TaskOptions, said: TaskOptions) -> TaskOptions:
-    """Put what was said for a call on its record; returns the options that count."""
-    stated = dict(said.check_where(Where.CALL).said())
+def _options(said: TaskOptions, options: TaskOptions) -> TaskOptions:
+    """The options that count: what was said for the call, and otherwise these."""
+    said.check_where(Where.CALL)
+    return options if said.to_json() is None else said.over(options)
+
+
+def _say(record: TaskRecord, said: TaskOptions) -> None:
+    """Put what was said for a call on its record."""
+    stated = dict(said.said())
     record.idempotency_key = stated.get("idempotency_key")
     record.tags = dict(stated.get("tags") or {})
     record.options = said.to_json()
-    return options if record.options is None else said.over(options)

@@ -14,6 +14,7 @@ from taskflow.core.options import TaskOptions
 from taskflow.execution.dispatch import Dispatcher
 from taskflow.execution.enqueue import Enqueuer
 from taskflow.execution.registry import TaskEntry, TaskRegistry
+from taskflow.execution.running.attempt import Execution
 from taskflow.execution.store import TaskStore
 
 __all__ = ["Retrier", "retry_id"]
@@ -127,6 +128,7 @@ class Retrier:
                 idempotency_key=record.idempotency_key,
                 tags=record.tags,
             ),
+            Execution,
             retry_of=record.task_id,
             task_id=retry_id(record.task_id),
         )

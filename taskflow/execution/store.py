@@ -108,13 +108,21 @@ class TaskStore:
 
     def add(self, record: TaskRecord, remember: bool = False) -> TaskRecord:
         """As `create`, with a PENDING record that the caller made."""
+        if self._stream.active or record.idempotency_key is not None:
+            return self._add(record, remember)
+        # As `_add`, where nobody reads and no key is held: one step, which needs no lock.
+        if self._records.setdefault(record.task_id, record) is not record:
+            raise _is_there(record)
+        return record
+
+    def _add(self, record: TaskRecord, remember: bool) -> TaskRecord:
         emit = self._stream.active
         task_id = record.task_id
         with self._lock:
             if (holder := self._holder(record)) is not None:
                 return holder
             if task_id in self._records:
-                raise ValueError(f"there is a task with id {task_id!r} already")
+                raise _is_there(record)
             if record.idempotency_key is not None:
                 self._hold_key(record)
             if emit:
@@ -145,7 +153,7 @@ class TaskStore:
         emit = self._stream.active and record.status is PENDING
         with self._lock:
             if record.task_id in self._records:
-                raise ValueError(f"there is a task with id {record.task_id!r} already")
+                raise _is_there(record)
             if record.idempotency_key is not None:
                 self._hold_key(record)
             if emit:
@@ -200,6 +208,51 @@ class TaskStore:
                 collection.clear()
             self._weight = 0
 
+    def start(self, record: TaskRecord, pool: str, waited: float) -> bool:
+        """`transition` to RUNNING; false if it comes too late.
+
+        Args:
+            record: the task.
+            pool: name of the pool that holds the attempt.
+            waited: seconds waited for a place in it.
+        """
+        if record.status is not PENDING or self._stream.active:
+            return self._moved(record, RUNNING, (pool, waited))
+        # Most tasks come here and to `succeed`, and nobody reads: `transition` without its questions, and
+        # without the two objects that a with statement makes. A test compares what both leave behind.
+        self._lock.acquire()
+        try:
+            first = record.status is PENDING and record.start_time is None and not record.retries_used
+            if first and self._records.get(record.task_id) is record:
+                record.attempt_started = record.start_time = datetime.now(UTC)
+                record.state_clock = record.started_clock = time.monotonic()
+                record.status = RUNNING
+                return True
+        finally:
+            self._lock.release()
+        return self._moved(record, RUNNING, (pool, waited))
+
+    def succeed(self, record: TaskRecord) -> bool:
+        """`transition` to SUCCESS; false if it comes too late."""
+        if self._stream.active:
+            return self._moved(record, SUCCESS)
+        self._lock.acquire()
+        try:
+            if record.status is RUNNING and self._records.get(record.task_id) is record:
+                record.state_clock = clock = time.monotonic()
+                self._finish(record, SUCCESS, datetime.now(UTC), clock)
+                record.status = SUCCESS
+                return True
+        finally:
+            self._lock.release()
+        return self._moved(record, SUCCESS)
+
+    def _moved(self, record: TaskRecord, status: TaskStatus, slot: tuple[str, float] | None = None) -> bool:
+        try:
+            return self.transition(record.task_id, status, slot=slot, only=record) is not None
+        except InvalidTransitionError:
+            return False
+
     def transition(
         self,
         task_id: str,
@@ -236,7 +289,8 @@ class TaskStore:
             if left is unless or not (usual or status in TRANSITIONS[left]):
                 raise InvalidTransitionError(task_id, left, status)
             now = datetime.now(UTC)
-            first_start = self._change(record, status, now, failure, next_delay, reason)
+            first_start = status is RUNNING and record.start_time is None
+            self._change(record, status, now, failure, next_delay, reason)
             # Last: who reads the state first, without the lock, finds all that belongs to it.
             record.status = status
             if not self._stream.active:
@@ -266,33 +320,33 @@ class TaskStore:
         failure: Failure | None,
         next_delay: float | None,
         reason: str | None,
-    ) -> bool:
-        """Set what belongs to a new state; under the lock. Whether it is the first start."""
-        clock = time.monotonic()
-        record.state_clock = clock
+    ) -> None:
+        """Set what belongs to a new state; under the lock."""
+        clock = record.state_clock = time.monotonic()
         if failure is not None:
             record.error, record.error_type = failure.error, failure.error_type
             record.stacktrace = failure.stacktrace
         if reason is not None:
             record.reason = reason
         if status is RUNNING:
-            record.attempt = record.retries_used
-            record.attempt_started, record.next_attempt_at = now, None
-            if record.start_time is None:
-                record.start_time, record.started_clock = now, clock
-                return True
-            if record.started_clock is None:  # it started in another process
-                record.started_clock = clock - (now - record.start_time).total_seconds()
+            self._start(record, now, clock)
         elif status is RETRYING:
-            record.retries_used += 1
             self._remember_attempt(record, now, failure, next_delay or 0.0)
         elif status is not PENDING:
             self._finish(record, status, now, clock)
-        return False
+
+    def _start(self, record: TaskRecord, now: datetime, clock: float) -> None:
+        record.attempt = record.retries_used
+        record.attempt_started, record.next_attempt_at = now, None
+        if record.start_time is None:
+            record.start_time, record.started_clock = now, clock
+        elif record.started_clock is None:  # it started in another process
+            record.started_clock = clock - (now - record.start_time).total_seconds()
 
     def _remember_attempt(
         self, record: TaskRecord, now: datetime, failure: Failure | None, next_delay: float
     ) -> None:
+        record.retries_used += 1
         record.next_attempt_at = now + timedelta(seconds=next_delay)
         error, error_type = (failure.error, failure.error_type) if failure is not None else ("", "")
         started = record.attempt_started or now
@@ -337,7 +391,8 @@ class TaskStore:
         # One that was forgotten may have come back under its id, and live.
         if self._records.get(record.task_id) is record:
             del self._records[record.task_id]
-            self._release_key(record)
+            if record.idempotency_key is not None:
+                self._release_key(record)
 
     def _holder(self, record: TaskRecord) -> TaskRecord | None:
         """The record of the same function that holds the key of this one, or ``None``."""
@@ -347,7 +402,8 @@ class TaskStore:
         return None if holder is None else self._records[holder]
 
     def _hold_key(self, record: TaskRecord) -> None:
-        assert record.idempotency_key is not None
+        if record.idempotency_key is None:
+            return
         holders = self._keys.setdefault(record.idempotency_key, {})
         holders.setdefault(record.func_name, record.task_id)
 
@@ -468,6 +524,10 @@ def _event(record: TaskRecord, now: datetime, failure: Failure | None = None) ->
     event.retry_of, event.trace_context = record.retry_of, record.trace_context
     event.span = current_span_ids()
     return event
+
+
+def _is_there(record: TaskRecord) -> ValueError:
+    return ValueError(f"there is a task with id {record.task_id!r} already")
 
 
 def _forget_arguments(record: TaskRecord) -> None:

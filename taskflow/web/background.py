@@ -112,7 +112,7 @@ class ManagedBackgroundTasks(BackgroundTasks):
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], said: TaskOptions
     ) -> str:
         enqueuer = self.task_manager.enqueuer
-        task_id, execution = enqueuer.enqueue(func, args, kwargs, said, promised=True)
+        task_id, execution = enqueuer.enqueue(func, args, kwargs, said, QueuedTask, promised=True)
         request = current_request()
         promise = enqueuer.promise(task_id) if execution is None else execution.gate
         if promise is not None:
@@ -120,12 +120,14 @@ class ManagedBackgroundTasks(BackgroundTasks):
         if execution is None:
             return task_id
         if request is None:
-            self.tasks.append(QueuedTask(execution, self._run, self._promises))
+            execution.unwatched = self._promises
         elif request.is_socket and self.task_manager.dispatcher.started:
             self.task_manager.dispatcher.dispatch((execution,))  # there is no response to wait for
+            return task_id
         else:
             request.add(self.task_manager, execution)
-            self.tasks.append(QueuedTask(execution, self._run))
+        execution.drive = self._run
+        self.tasks.append(execution)
         return task_id
 
     def _promise(self, promise: Gate, request: RequestTasks | None) -> None:
@@ -193,24 +195,33 @@ class TasksWithOptions:
         return self._add(func, args, kwargs, self._options)
 
 
-class QueuedTask(BackgroundTask):
+class QueuedTask(Execution, BackgroundTask):  # type: ignore[misc]  # args and kwargs: P's are no types here
     """An element of the native task list, with the attributes that Starlette's own has.
 
-    FastAPI reads ``func`` for its own span of the task, and tests of applications read the others.
+    FastAPI reads ``func`` for its own span of the task, and tests of applications read the others. One
+    object is both, because one is made for every task.
+
+    Attributes:
+        drive: runs the task, or hands it to the manager.
+        unwatched: what the response should wait for, if no middleware has it wait.
     """
 
-    def __init__(self, execution: Execution, run: Runner, unwatched: Promises | None = None) -> None:
-        # As the base's own __init__, which would ask again whether the function is async.
-        self.func, self.is_async = execution.entry.func, execution.entry.is_async
-        self.args: tuple[Any, ...] = execution.args  # type: ignore[assignment]  # P.args is no type here
-        self.kwargs: dict[str, Any] = execution.kwargs  # type: ignore[assignment]
-        self._execution = execution
-        self._run = run
-        self._unwatched = unwatched
+    drive: Runner
+    unwatched: Promises | None = None
+
+    @property
+    def func(self) -> Callable[..., Any]:  # type: ignore[override]
+        """The task's function."""
+        return self.entry.func
+
+    @property
+    def is_async(self) -> bool:  # type: ignore[override]
+        """Whether calling it gives a coroutine."""
+        return self.entry.is_async
 
     def __call__(self) -> Awaitable[None]:  # type: ignore[override]  # Starlette awaits it, nothing else
         """Run the task, or hand it to the manager; Starlette awaits this after the response."""
         # Not an async def: it would only await another coroutine, on the hot path.
-        if self._unwatched is not None and not self._unwatched.awaited:
-            _complaints.log(BEFORE_ITS_COMMIT, self._execution.record.func_name)
-        return self._run(self._execution) if self._execution.take() else OVER
+        if self.unwatched is not None and not self.unwatched.awaited:
+            _complaints.log(BEFORE_ITS_COMMIT, self.record.func_name)
+        return self.drive(self) if self.take() else OVER

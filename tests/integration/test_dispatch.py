@@ -16,6 +16,8 @@ from starlette.background import BackgroundTask
 from starlette.middleware.base import BaseHTTPMiddleware
 
 from taskflow import InMemoryLogger, ManagedBackgroundTasks, TaskManager, TaskStatus
+from taskflow.core.options import NOTHING
+from taskflow.execution.running.attempt import Execution
 from tests.processes import eventually, uvicorn_thread
 
 DISPATCHES = ["request", "detached"]
@@ -885,7 +887,7 @@ async def test_what_a_cancelled_request_has_not_reached_is_interrupted_without_a
         started.set()
         await asyncio.Event().wait()
 
-    executions = [manager.enqueuer.enqueue(work, (), {}) for _ in range(2)]
+    executions = [manager.enqueuer.enqueue(work, (), {}, NOTHING, Execution) for _ in range(2)]
     left = [execution for _, execution in executions if execution is not None]
     request = asyncio.create_task(manager.dispatcher.follow_up(left))
     await started.wait()

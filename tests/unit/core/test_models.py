@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskflow import ConfigurationError, TaskConfig, TaskRecord, TaskStatus
-from taskflow.core.models import TERMINAL, TRANSITIONS, FailedAttempt
+from taskflow.core.models import TERMINAL, TRANSITIONS, FailedAttempt, pending_record
 from taskflow.core.names import code_function, qualified_name
 from taskflow.core.options import MAX_DELAY
 
@@ -168,3 +169,17 @@ def test_the_code_of_a_bound_method_is_its_function():
 
 def test_the_code_of_a_callable_object_is_its_class():
     assert f"{__name__}.Handler" == code_function(Handler())
+
+
+def test_a_pending_record_has_what_the_constructor_gives_in_every_field() -> None:
+    call = {"args": (1,), "kwargs": {"a": 2}, "max_retries": 3, "durable": True, "registered": True}
+    call |= {"code_function": "shop.send", "retry_of": "0"}
+    short = pending_record("1", "send", **call)
+    now = {"created_at": short.created_at, "state_clock": short.state_clock}
+    long = TaskRecord("1", "send", **call, **now)
+
+    names = [field.name for field in fields(TaskRecord)]
+    assert {name: getattr(long, name) for name in names} == {name: getattr(short, name) for name in names}
+    assert (datetime, float) == (type(short.created_at), type(short.state_clock))
+    other = pending_record("2", "send", **call)
+    assert all(getattr(short, name) is not getattr(other, name) for name in ("logs", "tags", "left_by"))

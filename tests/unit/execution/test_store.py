@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import copy
 import json
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -751,3 +753,77 @@ def test_a_task_that_was_forgotten_and_has_come_back_does_not_count_as_one_that_
     assert [record.task_id for record in store] == ["a", "2", "3", "4"]
     store.transition("a", SUCCESS)
     assert [record.task_id for record in store] == ["a", "3", "4"]
+
+
+CLOCKS = {"state_clock", "started_clock", "elapsed", "start_time", "end_time", "attempt_started"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"args": (1,), "kwargs": {"a": 2}},
+        {"payload": b"{}", "durable": True},
+        {"encrypted_payload": b"gAAA"},
+        {"tags": {"shop": "7"}, "preview": ("1",)},
+        {"idempotency_key": "key"},
+        {"logs": ["2026-01-01T00:00:00.000000Z INFO a line"]},
+        {"retries_used": 1, "max_retries": 1, "error": "no"},
+        {"status": RUNNING, "start_time": utcnow(), "attempt_started": utcnow()},
+        {"start_time": utcnow(), "attempt_started": utcnow()},
+        {"reason": "requeued", "rescues": 1, "left_by": ["a"]},
+    ],
+    ids=lambda said: "-".join(said) or "nothing",
+)
+def test_start_and_succeed_leave_what_transition_leaves(said: dict[str, Any]) -> None:
+    def lived(start: Callable[..., Any], succeed: Callable[..., Any]) -> tuple[dict[str, Any], int]:
+        store = TaskStore()
+        created = {"created_at": datetime(2026, 1, 1, tzinfo=UTC)} | copy.deepcopy(said)
+        record = store.add(TaskRecord("1", "f", **created))
+        start(store, record)
+        succeed(store, record)
+        fields = fields_of(record)
+        for name in CLOCKS:
+            fields[name] = None if fields[name] is None else type(fields[name])
+        return fields, store.history_bytes
+
+    short = lived(lambda s, r: s.start(r, "async", 0.0), lambda s, r: s.succeed(r))
+    long = lived(
+        lambda s, r: r.status is RUNNING or s.transition("1", RUNNING),
+        lambda s, r: s.transition("1", SUCCESS),
+    )
+    assert long == short
+
+
+@pytest.mark.parametrize("observed", [False, True])
+@pytest.mark.parametrize("status", TaskStatus)
+def test_start_and_succeed_refuse_what_transition_refuses(status: TaskStatus, observed: bool) -> None:
+    for move, target in ((lambda s, r: s.start(r, "async", 0.0), RUNNING), (TaskStore.succeed, SUCCESS)):
+        store = observed_store()[0] if observed else TaskStore()
+        record = store.add(TaskRecord("1", "f", max_retries=3))
+        for step in WAY_TO[status]:
+            store.transition("1", step)
+        before = fields_of(record)
+        allowed = target in TRANSITIONS[status]
+        assert allowed == move(store, record)
+        assert (target if allowed else status) is record.status
+        assert allowed or before == fields_of(record)
+
+
+def test_start_and_succeed_refuse_a_record_that_the_store_has_no_more() -> None:
+    store = TaskStore()
+    gone = store.add(TaskRecord("1", "f"))
+    store.forget("1")
+    store.add(TaskRecord("1", "f"))
+    assert not store.start(gone, "async", 0.0)
+    gone.status = RUNNING
+    assert not store.succeed(gone)
+    assert PENDING is store.get("1").status
+
+
+def test_what_is_added_twice_is_refused_by_its_id_with_and_without_a_reader() -> None:
+    for store in (TaskStore(), observed_store()[0]):
+        first = store.add(TaskRecord("1", "f"))
+        with pytest.raises(ValueError, match="there is a task with id '1' already"):
+            store.add(TaskRecord("1", "f"))
+        assert first is store.get("1")
