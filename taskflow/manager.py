@@ -31,6 +31,7 @@ from taskflow.core.query import MAX_PAGE, TaskQuery
 from taskflow.execution.dispatch import Dispatcher, Lane
 from taskflow.execution.driver import Driver
 from taskflow.execution.enqueue import Enqueuer
+from taskflow.execution.finished import HISTORY_BYTES
 from taskflow.execution.registry import TaskRegistry
 from taskflow.execution.retry import Retrier
 from taskflow.execution.running.attempt import Execution
@@ -38,7 +39,7 @@ from taskflow.execution.running.middleware import Chain, Middleware
 from taskflow.execution.running.pools import Pools
 from taskflow.execution.running.runners import Runners
 from taskflow.execution.shutdown import Shutdown
-from taskflow.execution.store import HISTORY_BYTES, TaskStore
+from taskflow.execution.store import TaskStore
 from taskflow.execution.stream import EventStream
 from taskflow.observers.base import TaskObserver
 from taskflow.observers.chain import LoggerChain

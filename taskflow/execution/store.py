@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from taskflow.core.checks import check_int
 from taskflow.core.clock import rfc3339, utcnow
 from taskflow.core.events import LifecycleEvent, LogEvent
 from taskflow.core.exceptions import InvalidTransitionError
 from taskflow.core.models import TRANSITIONS, FailedAttempt, Failure, TaskRecord, TaskStatus
 from taskflow.core.spans import current_span_ids
+from taskflow.execution.finished import HISTORY_BYTES, FinishedRecords
 from taskflow.execution.lines import KeptLines
 from taskflow.execution.stream import EventStream
-from taskflow.execution.weight import RECORD_BYTES, weight_of
 
 __all__ = ["TaskStore"]
 
-HISTORY_BYTES = 64 * 1024 * 1024
 FEW_LINES, SHORT_LINE = 8, 1_000
 """A log of fewer lines than that, none of them of more characters, is kept as it is."""
 ATTEMPTS = 100
@@ -62,15 +58,10 @@ class TaskStore:
         *,
         max_history_bytes: int = HISTORY_BYTES,
     ) -> None:
-        self.max_history = check_int("max_history", max_history, minimum=1)
-        self.max_history_bytes = check_int("max_history_bytes", max_history_bytes, minimum=1)
         self._stream = stream if stream is not None else EventStream()
         self._lock = threading.Lock()
         self._records: dict[str, TaskRecord] = {}
-        self._finished: deque[TaskRecord] = deque()
-        # Every finished record takes RECORD_BYTES. Most take no more: they are only counted.
-        self._most = max(1, min(self.max_history, self.max_history_bytes // RECORD_BYTES))
-        self._weight = 0
+        self._finished = FinishedRecords(max_history, max_history_bytes, self._leave)
         # By key, then by function: a key belongs to its function.
         self._keys: dict[str, dict[str, str]] = {}
 
@@ -170,9 +161,7 @@ class TaskStore:
             record = self._records.pop(task_id, None)
             if record is not None:
                 if record.end_time is not None:
-                    with contextlib.suppress(ValueError):  # made as one that has ended
-                        self._finished.remove(record)
-                        self._weight -= record.weight
+                    self._finished.remove(record)
                 self._release_key(record)
 
     def get(self, task_id: str) -> TaskRecord | None:
@@ -182,7 +171,12 @@ class TaskStore:
     @property
     def history_bytes(self) -> int:
         """Bytes that the finished records take together, about."""
-        return len(self._finished) * RECORD_BYTES + self._weight
+        return self._finished.bytes
+
+    @property
+    def max_history(self) -> int:
+        """How many finished records stay, at most."""
+        return self._finished.max_history
 
     def live(self) -> list[TaskRecord]:
         """The unfinished records, oldest first."""
@@ -204,9 +198,9 @@ class TaskStore:
     def clear(self) -> None:
         """Forget every record, unfinished ones included. No events are made."""
         with self._lock:
-            for collection in (self._records, self._finished, self._keys):
-                collection.clear()
-            self._weight = 0
+            self._records.clear()
+            self._keys.clear()
+            self._finished.clear()
 
     def start(self, record: TaskRecord, pool: str, waited: float) -> bool:
         """`transition` to RUNNING; false if it comes too late.
@@ -363,31 +357,12 @@ class TaskStore:
             record.elapsed = clock - record.started_clock
         elif record.start_time is not None:  # in another process: only the wall clock knows
             record.elapsed = max(0.0, (now - record.start_time).total_seconds())
-        self._finished.append(record)
-        if status is not SUCCESS:
-            if record.idempotency_key is not None:
-                self._release_key(record)
-            self._weigh(record)
-        elif record.logs or record.failed_attempts or record.tags or record.preview:  # most have none
-            self._weigh(record)
-        if len(self._finished) > self._most:
-            self._evict()
-        if self._weight and self.history_bytes > self.max_history_bytes:
-            self._evict_heavy()
+        if record.idempotency_key is not None and status is not SUCCESS:
+            self._release_key(record)
+        self._finished.add(record, status)
 
-    def _weigh(self, record: TaskRecord) -> None:
-        self._weight -= record.weight
-        record.weight = weight_of(record)
-        self._weight += record.weight
-
-    def _evict_heavy(self) -> None:
-        """Let the oldest finished records go until the others take no more than they may."""
-        while self.history_bytes > self.max_history_bytes and len(self._finished) > 1:
-            self._evict()
-
-    def _evict(self) -> None:
-        record = self._finished.popleft()
-        self._weight -= record.weight
+    def _leave(self, record: TaskRecord) -> None:
+        """Forget a finished record that has to leave the memory."""
         # One that was forgotten may have come back under its id, and live.
         if self._records.get(record.task_id) is record:
             del self._records[record.task_id]
@@ -458,14 +433,9 @@ class TaskStore:
                 setattr(record, name, value)
             if rekeyed and not record.finished and record.idempotency_key is not None:
                 self._hold_key(record)
-            self._weigh_again(record)
+            if record in self:
+                self._finished.weigh_again(record)
         return record
-
-    def _weigh_again(self, record: TaskRecord) -> None:
-        """Count what a record takes, if it has ended and is still here."""
-        if record.end_time is not None and record in self:
-            self._weigh(record)
-            self._evict_heavy()
 
     def append_log(self, task_id: str, line: str) -> None:
         """Keep a log line on the record, of many the first and the last; an unknown id is ignored.
@@ -476,17 +446,24 @@ class TaskStore:
         record = self._records.get(task_id)
         if record is None:
             return
-        with self._lock:
-            kept = record.kept_lines
-            if kept is None and len(record.logs) < FEW_LINES and len(line) <= SHORT_LINE:
-                record.logs.append(line)  # as most tasks: nothing needs to be counted yet
+        self._lock.acquire()
+        try:
+            if record.kept_lines is None and len(record.logs) < FEW_LINES and len(line) <= SHORT_LINE:
+                self._finished.weigh_line(record, line)
+                record.logs.append(line)  # as most tasks: nothing else needs to be counted yet
             else:
-                if kept is None or kept.lines is not record.logs:
-                    kept = record.kept_lines = KeptLines(record.logs)
-                    record.logs = kept.lines
-                kept.add(line)
+                self._append(record, line)
             if record.end_time is not None:
-                self._weigh_again(record)
+                self._finished.weigh_again(record)
+        finally:
+            self._lock.release()
+
+    def _append(self, record: TaskRecord, line: str) -> None:
+        kept = record.kept_lines
+        if kept is None or kept.lines is not record.logs:
+            kept = record.kept_lines = KeptLines(record.logs)
+            record.logs = kept.lines
+        kept.add(line)
 
     def log(self, event: LogEvent) -> None:
         """Keep a `task_log` line on its record and publish it."""

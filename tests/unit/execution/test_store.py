@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from taskflow import (
     ConfigurationError,
@@ -27,6 +29,7 @@ from taskflow.core.clock import utcnow
 from taskflow.core.models import TERMINAL, TRANSITIONS
 from taskflow.execution.store import Failure
 from taskflow.execution.stream import EventStream
+from taskflow.execution.weight import RECORD_BYTES, weight_of
 
 PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus
 
@@ -827,3 +830,32 @@ def test_what_is_added_twice_is_refused_by_its_id_with_and_without_a_reader() ->
         with pytest.raises(ValueError, match="there is a task with id '1' already"):
             store.add(TaskRecord("1", "f"))
         assert first is store.get("1")
+
+
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.integers(0, 2_000).map(lambda size: ("line", "x" * size)),
+            st.just(("lines", ["by hand", "again"])),
+            st.just(("tags", {"shop": "7"})),
+            st.just(("end", None)),
+        ),
+        max_size=14,
+    ),
+    ending=st.sampled_from([SUCCESS, FAILED]),
+)
+def test_the_history_weighs_what_its_records_weigh(steps: list[tuple[str, Any]], ending: TaskStatus) -> None:
+    store = TaskStore()
+    record = store.create("1", "f", (1,))
+    store.transition("1", RUNNING)
+    for step, value in [*steps, ("end", None)]:
+        if step == "line":
+            store.append_log("1", value)
+        elif step != "end":
+            store.update("1", **{"logs" if step == "lines" else step: copy.copy(value)})
+        elif not record.finished:
+            store.transition("1", ending, FAILURE if ending is FAILED else None)
+        if record.finished:
+            assert RECORD_BYTES + weight_of(record) == store.history_bytes
+    store.forget("1")
+    assert 0 == store.history_bytes
