@@ -152,7 +152,7 @@ class Worker:
             try:
                 cancelled = await self._is_cancelled(self._turn)
             finally:
-                if self in self._ready:
+                if self._begun is None and self in self._ready:  # what has begun was taken from there
                     self._ready.remove(self)
                 self._turn = None
             begun, self._begun = self._begun, None
@@ -162,7 +162,8 @@ class Worker:
                     self._cancel(awaited)
                 await stepped(execution.context, work, execution, awaited)
                 del begun, execution, work, awaited  # nothing of a task is kept until the next one comes
-                await self._recover()
+                if self.task.cancelling():
+                    await self._recover()
 
     def _cancel(self, awaited: Any) -> None:
         """Let a cancellation that came too early arrive where the work awaits, as asyncio.Task does it."""
@@ -174,10 +175,9 @@ class Worker:
 
     async def _recover(self) -> None:
         """Let nothing that was meant for work that is over hit the next one."""
-        if self.task.cancelling():
-            self._excuse()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(0)  # a cancellation that came too late to be raised is raised here
+        self._excuse()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)  # a cancellation that came too late to be raised is raised here
 
     async def _is_cancelled(self, turn: asyncio.Future[None]) -> bool:
         """Wait for work: whether it was cancelled before this task could go on with it."""
