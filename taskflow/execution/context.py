@@ -84,7 +84,7 @@ def task_log(message: str, *, level: Level = "info", **extra: Any) -> None:
         )
         return
     record, attempt, sink = current
-    event = LogEvent.__new__(LogEvent)  # field by field, as `taskflow.execution.store` makes its events
+    event = LogEvent.__new__(LogEvent)  # field by field, as `taskflow.execution.stream` makes its events
     event.task_id, event.func_name, event.tags = record.task_id, record.func_name, record.tags
     event.message, event.level, event.extra = str(message), level, extra
     event.timestamp, event.attempt, event.span = datetime.now(UTC), attempt, current_span_ids()

@@ -13,10 +13,9 @@ from taskflow.core.clock import rfc3339, utcnow
 from taskflow.core.events import LifecycleEvent, LogEvent
 from taskflow.core.exceptions import InvalidTransitionError
 from taskflow.core.models import TRANSITIONS, FailedAttempt, Failure, TaskRecord, TaskStatus
-from taskflow.core.spans import current_span_ids
 from taskflow.execution.finished import HISTORY_BYTES, FinishedRecords
 from taskflow.execution.lines import KeptLines
-from taskflow.execution.stream import EventStream
+from taskflow.execution.stream import EventStream, event_of
 
 __all__ = ["TaskStore"]
 
@@ -31,8 +30,6 @@ PENDING, RUNNING, RETRYING = TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.
 SUCCESS = TaskStatus.SUCCESS
 
 FIELDS = frozenset(f.name for f in fields(TaskRecord))
-
-_blank = LifecycleEvent.__new__
 
 
 class TaskStore:
@@ -119,7 +116,7 @@ class TaskStore:
             if emit:
                 record.backlog = []
                 # Here, because from now on others may find the record and change it.
-                event = _event(record, record.created_at)
+                event = event_of(record, record.created_at)
             self._records[task_id] = record
         if emit:
             self._emit(record, event)
@@ -149,7 +146,7 @@ class TaskStore:
                 self._hold_key(record)
             if emit:
                 record.backlog = []
-                event = _event(record, utcnow())
+                event = event_of(record, utcnow())
                 event.reason = reason
             self._records[record.task_id] = record
         if emit:
@@ -289,7 +286,7 @@ class TaskStore:
             record.status = status
             if not self._stream.active:
                 return record
-            event = _event(record, now, failure)
+            event = event_of(record, now, failure)
             event.reason, event.next_delay = reason, next_delay
             if first_start:
                 event.queue_duration = record.state_clock - since
@@ -479,28 +476,6 @@ class TaskStore:
         """All records, oldest first."""
         with self._lock:
             return list(self._records.values())
-
-
-def _event(record: TaskRecord, now: datetime, failure: Failure | None = None) -> LifecycleEvent:
-    """What the record itself tells of the state that it has just entered."""
-    # Field by field: the class's own __init__ takes three times as long for so many, and an event is
-    # made at every step of every task.
-    event = _blank(LifecycleEvent)
-    event.task_id, event.func_name, event.status = record.task_id, record.func_name, record.status
-    event.timestamp, event.attempt, event.duration = now, record.attempt, record.elapsed
-    event.retries_used, event.max_retries = record.retries_used, record.max_retries
-    event.attempt_duration = event.queue_duration = event.next_delay = None
-    event.pool = event.slot_wait = None
-    if failure is None:
-        event.error = event.error_type = event.stacktrace = None
-    else:
-        event.error, event.error_type = failure.error, failure.error_type
-        event.stacktrace = failure.stacktrace
-    event.tags, event.registered = record.tags, record.registered
-    event.code_function, event.reason = record.code_function, None
-    event.retry_of, event.trace_context = record.retry_of, record.trace_context
-    event.span = current_span_ids()
-    return event
 
 
 def _is_there(record: TaskRecord) -> ValueError:
