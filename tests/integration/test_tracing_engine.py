@@ -27,6 +27,8 @@ from taskflow import (
 )
 from tests.telemetry import PATIENCE, Telemetry, by_trace, client, no_warnings, span_id, trace_id, tree
 
+pytestmark = pytest.mark.usefixtures("both_kinds_of_spans")
+
 
 def failing_twice(telemetry: Telemetry, asynchronous: bool) -> Callable[[], Any]:
     """A task function that fails in two attempts of three, with a span of its own in each."""

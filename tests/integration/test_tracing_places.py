@@ -15,6 +15,9 @@ from tests.processes import eventually
 from tests.telemetry import Telemetry, by_trace, client, no_warnings, tree
 
 
+pytestmark = pytest.mark.usefixtures("both_kinds_of_spans")
+
+
 @pytest.fixture(params=["request", "detached"])
 def dispatch(request: pytest.FixtureRequest) -> Any:
     return request.param

@@ -17,7 +17,14 @@ from opentelemetry.context import Context, attach, detach
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import (
+    ConcurrentMultiSpanProcessor,
+    ReadableSpan,
+    Span,
+    SpanProcessor,
+    SynchronousMultiSpanProcessor,
+    TracerProvider,
+)
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -34,6 +41,8 @@ from taskflow.observers.chain import LoggerChain
 from taskflow.observers.opentelemetry import OpenTelemetryObserver
 from taskflow.version import __version__
 
+pytestmark = pytest.mark.usefixtures("both_kinds_of_spans")
+
 PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus
 
 BROKEN = Failure("no route to host", "ConnectionError", "Traceback …\nConnectionError: no route to host")
@@ -46,7 +55,11 @@ class Traced:
         self, observer: Callable[..., OpenTelemetryObserver] = OpenTelemetryObserver, **options: Any
     ) -> None:
         self.exporter = InMemorySpanExporter()
-        self.provider = TracerProvider(sampler=options.pop("sampler", None), shutdown_on_exit=False)
+        self.provider = TracerProvider(
+            sampler=options.pop("sampler", None),
+            active_span_processor=options.pop("processors", None),
+            shutdown_on_exit=False,
+        )
         self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.tracer = self.provider.get_tracer("the application")
         self.observer = observer(self.provider, **options)
@@ -729,3 +742,24 @@ def walk(traced: Traced, status: TaskStatus) -> None:
         traced.run()
     else:
         traced.move(status, failure=BROKEN if status in {RETRYING, FAILED} else None)
+
+
+class Tenant(SpanProcessor):
+    """Copies the tenant to each span that starts, as a baggage processor does."""
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        span.set_attribute("tenant", str(baggage.get_baggage("tenant", parent_context)))
+
+
+@pytest.mark.parametrize("processors", [SynchronousMultiSpanProcessor, ConcurrentMultiSpanProcessor])
+def test_a_processor_in_any_thread_sees_the_baggage_of_the_code_that_enqueued(processors: Any) -> None:
+    traced = Traced(processors=processors())
+    traced.provider.add_span_processor(Tenant())
+    token = attach(baggage.set_baggage("tenant", "books"))
+    traced.enqueue(max_retries=1)
+    traced.run()
+    detach(token)
+    traced.move(SUCCESS)
+    assert dict.fromkeys(["enqueue send", "run send", "attempt 1"], "books") == {
+        name: attributes(span)["tenant"] for name, span in traced.spans.items()
+    }

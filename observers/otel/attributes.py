@@ -31,6 +31,13 @@ EXCEPTION_STACKTRACE = "exception.stacktrace"
 Scalar = str | bool | int | float
 Attributes = dict[str, Scalar]
 
+
+class CleanAttributes(dict[str, Scalar]):
+    """Attributes that a span may take unchecked: no key is empty or is on the span already, values are from
+    `safe_value`.
+    """
+
+
 INT64 = 2**63
 STACKTRACE_LIMIT = 6 * 1024
 MESSAGE_LIMIT = 512

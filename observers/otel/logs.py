@@ -8,11 +8,12 @@ from opentelemetry._logs import Logger, SeverityNumber
 from opentelemetry.trace import Span
 
 from taskflow.core.events import LogEvent
-from taskflow.observers.otel_attributes import (
+from taskflow.observers.otel.attributes import (
     LOG_SEVERITY,
     TASK_ID,
     TASK_NAME,
     Attributes,
+    CleanAttributes,
     safe_text,
     safe_value,
 )
@@ -31,7 +32,12 @@ NAME_LIMIT = 256
 
 def add_span_event(span: Span, event: LogEvent) -> None:
     """Put the line on ``span``, named by its message: the name is what a trace viewer shows."""
-    attributes = _extra(event) if event.extra else {}
+    attributes: Attributes = CleanAttributes()
+    if event.extra:
+        extra = _extra(event)
+        attributes = (
+            extra if "" in extra else CleanAttributes(extra)
+        )  # the SDK warns of that key, and drops it
     attributes[LOG_SEVERITY] = event.level
     name = message = safe_text(event.message) or "log"
     if len(message) > NAME_LIMIT:

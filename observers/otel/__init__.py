@@ -1,0 +1,1 @@
+"""The parts of `taskflow.observers.opentelemetry`: attributes, making spans, log lines, flushing."""
