@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, get_args
 from opentelemetry import _logs, trace
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import (
-    INVALID_SPAN,
+    INVALID_SPAN_CONTEXT,
     Link,
     NonRecordingSpan,
     ProxyTracer,
@@ -142,17 +142,11 @@ class OpenTelemetryObserver(TaskObserver):
         self.logs = check_choice("logs", logs, get_args(Logs))
         self.max_log_events = check_int("max_log_events", max_log_events, minimum=1)
         self.lean_spans = check_bool("lean_spans", lean_spans)
-        self._found = self._find()
+        self._spans = self._find()
         self._logger = _logs.get_logger(SCOPE, __version__, logger_provider, SCHEMA_URL)
         self._span_events = logs in {"events", "both"}
         self._log_records = logs in {"records", "both"}
         self._live: dict[str, TaskTrace] = {}
-
-    @property
-    def _spans(self) -> Spans:
-        if type(self._found.tracer) is ProxyTracer:  # until the application sets a global provider
-            self._found = self._find()
-        return self._found
 
     def _find(self) -> Spans:
         tracer = trace.get_tracer(SCOPE, __version__, self.tracer_provider, SCHEMA_URL)
@@ -236,8 +230,10 @@ class OpenTelemetryObserver(TaskObserver):
     def _start_enqueue(self, event: LifecycleEvent) -> SpanContext:
         names = labels(event.func_name, event.code_function)
         attributes = _attributes(event, names.task)
+        if type(self._spans.tracer) is ProxyTracer:  # until the application sets a global provider
+            self._spans = self._find()
         context = get_current()
-        parent = trace.get_current_span(context)
+        parent = trace.get_current_span(context).get_span_context()
         span = self._spans.start(names.enqueue, SpanKind.PRODUCER, attributes, parent, context)
         span.end()
         return span.get_span_context()
@@ -252,7 +248,9 @@ class OpenTelemetryObserver(TaskObserver):
 
     def _start_attempt(self, event: LifecycleEvent, run: Span, context: Context) -> Span:
         attributes = {**labels(event.func_name, event.code_function).task, TASK_ID: event.task_id}
-        return self._spans.start(f"attempt {event.attempt + 1}", SpanKind.INTERNAL, attributes, run, context)
+        name, parent = f"attempt {event.attempt + 1}", run.get_span_context()
+        below = trace.set_span_in_context(run, context)
+        return self._spans.start(name, SpanKind.INTERNAL, attributes, parent, below)
 
     def _start_moment(self, event: LifecycleEvent, task: TaskTrace) -> Span:
         """A span without duration for a task that ended but did not run here: it never started, or its
@@ -264,14 +262,14 @@ class OpenTelemetryObserver(TaskObserver):
         name = f"{event.status.value} {names.task[TASK_NAME]}"
         return self._spans.start(name, SpanKind.INTERNAL, attributes, parent, get_current(), links)
 
-    def _relation(self, task: TaskTrace) -> tuple[Span, Sequence[Link]]:
+    def _relation(self, task: TaskTrace) -> tuple[SpanContext, Sequence[Link]]:
         """The parent and the links of a run."""
         origin = task.origin
         if origin is not None and not task.again and self.propagation == "child":
-            return NonRecordingSpan(origin), ()
+            return origin, ()
         if origin is None or self.propagation == "none":
-            return INVALID_SPAN, ()
-        return INVALID_SPAN, (Link(origin),)
+            return INVALID_SPAN_CONTEXT, ()
+        return INVALID_SPAN_CONTEXT, (Link(origin),)
 
     def _retrying(self, event: LifecycleEvent) -> None:
         task = self._live.get(event.task_id)

@@ -21,7 +21,7 @@ from weakref import WeakSet
 
 from taskflow.core.checks import check_bool, check_choice
 from taskflow.core.complaints import Complaints
-from taskflow.core.events import LifecycleEvent, LogEvent, is_at_least
+from taskflow.core.events import RANKS, LifecycleEvent, LogEvent
 from taskflow.observers.base import TaskObserver
 from taskflow.observers.formatting import FORMATS, Format
 
@@ -280,7 +280,7 @@ class LineLogger(TaskObserver):
 
     def on_log(self, event: LogEvent) -> None:
         """Put the line into the buffer if it is severe enough."""
-        if is_at_least(event.level, self.min_level):
+        if RANKS[event.level] >= RANKS[self.min_level]:
             self._writer.put(self._format.log(event))
 
     def on_lifecycle(self, event: LifecycleEvent) -> None:

@@ -78,6 +78,7 @@ class LeanSpan(_Span):
     """The processors that may have it as it is; ``None`` as soon as it is like any span of the SDK."""
 
     # Most spans have these values all the time, or when they begin.
+    _context: SpanContext
     _span_processor: Any
     _attributes: Any
     _events: Any = ()
@@ -89,13 +90,33 @@ class LeanSpan(_Span):
     _trace_config = None
 
     def set_attributes(self, attributes: Mapping[str, AnyValue]) -> None:
-        if type(attributes) is not CleanAttributes or not self._take(attributes):
-            self._settle()
-            super().set_attributes(attributes)
+        if type(attributes) is CleanAttributes:
+            most = self._limits.max_span_attributes
+            with self._lock:
+                own = self._attributes
+                if self._made_for is not None and (most is None or len(own) + len(attributes) <= most):
+                    own.update(attributes)
+                    return
+        self._settle()
+        super().set_attributes(attributes)
 
     def add_event(self, name: str, attributes: AnyAttributes = None, timestamp: int | None = None) -> None:
-        if type(attributes) is not CleanAttributes or not self._note(name, attributes):
-            super().add_event(name, attributes, timestamp)
+        if type(attributes) is CleanAttributes:
+            limits = self._limits
+            most, widest = limits.max_events, limits.max_event_attributes
+            with self._lock:
+                if (
+                    self._made_for is not None
+                    and (most is None or len(self._events) < most)
+                    and (widest is None or len(attributes) <= widest)
+                    and limits.max_attribute_length is None
+                ):
+                    event = new(Event)
+                    event._name, event._attributes = name, attributes
+                    event._timestamp = time_ns() if timestamp is None else timestamp
+                    self._events = (*self._events, event)
+                    return
+        super().add_event(name, attributes, timestamp)
 
     def end(self, end_time: int | None = None) -> None:
         """As in the SDK, which copies the span for the exporters: nothing changes one that has ended."""
@@ -110,32 +131,6 @@ class LeanSpan(_Span):
             self._settle()
             super().end(end_time)
 
-    def _take(self, attributes: CleanAttributes) -> bool:
-        """Add attributes of our own; whether that could be done without the SDK."""
-        most = self._limits.max_span_attributes
-        with self._lock:
-            if self._made_for is None or (
-                most is not None and len(self._attributes) + len(attributes) > most
-            ):
-                return False
-            self._attributes.update(attributes)
-            return True
-
-    def _note(self, name: str, attributes: CleanAttributes) -> bool:
-        """Add an event of our own; whether that could be done without the SDK."""
-        limits = self._limits
-        most, widest = limits.max_events, limits.max_event_attributes
-        with self._lock:
-            if (
-                self._made_for is None
-                or (most is not None and len(self._events) >= most)
-                or (widest is not None and len(attributes) > widest)
-                or limits.max_attribute_length is not None
-            ):
-                return False
-            self._events = (*self._events, _event(name, attributes))
-            return True
-
     def _settle(self) -> None:
         """Take the SDK's own collections, for good."""
         with self._lock:
@@ -148,6 +143,9 @@ class LeanSpan(_Span):
                 self._attributes = BoundedAttributes(
                     limits.max_span_attributes, self._attributes, immutable=False
                 )
+
+    def get_span_context(self) -> SpanContext:
+        return self._context
 
     # What others may do, and what the SDK does for them.
 
@@ -194,19 +192,18 @@ class LeanSpans(Spans):
         name: str,
         kind: SpanKind,
         attributes: Attributes,
-        parent: Span,
+        parent: SpanContext,
         context: Context,
         links: Sequence[Link] = (),
     ) -> Span:
-        above = parent.get_span_context()
         most = self._most_attributes
         if (
-            not self._records(above)
+            not self._records(parent)
             or (most is not None and len(attributes) > most)
             or not self._sdk._is_enabled()
         ):
             return super().start(name, kind, attributes, parent, context, links)
-        span = _filled(self._sdk, name, kind, attributes, above, links)
+        span = _filled(self._sdk, name, kind, attributes, parent, links)
         span._made_for = processors = self._multi._span_processors
         if processors is not self._exporting and not self._only_export(processors):
             span._settle()
@@ -220,9 +217,9 @@ class LeanSpans(Spans):
         self._exporting = processors  # need not be looked at again
         return True
 
-    def _records(self, parent: Any) -> bool:
+    def _records(self, parent: SpanContext) -> bool:
         """Whether the sampler need not be asked: it records and samples all spans of this parent."""
-        if type(parent) is not SpanContext:
+        if type(parent) is not SpanContext:  # spans of others may answer otherwise
             return False
         _, _, remote, flags, _, valid = parent
         if not valid:
@@ -284,12 +281,6 @@ def _filled(
     if links:
         span._links = span._new_links(links)
     return span
-
-
-def _event(name: str, attributes: CleanAttributes) -> Event:
-    event = new(Event)
-    event._name, event._timestamp, event._attributes = name, time_ns(), attributes
-    return event
 
 
 def _settled(event: Event, limits: SpanLimits) -> Event:

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, SpanContext, SpanKind, StatusCode
 
 from taskflow.observers.otel.attributes import CleanAttributes
 from taskflow.observers.otel.lean import TRACER_FIELDS, LeanSpan, LeanSpans
@@ -67,10 +67,10 @@ class _Rehearsal:
     def __init__(self, make: Make) -> None:
         exporter = _Exporter()
         spans = make(_tracer(exporter))
-        parent = self._start(spans, INVALID_SPAN)
+        parent = self._start(spans, INVALID_SPAN_CONTEXT)
         self.tracer_fields = {f"{name} of a tracer" for name in vars(spans.tracer)}
         self.fields = set(vars(parent))
-        _use(self._start(spans, parent))
+        _use(self._start(spans, parent.get_span_context()))
         parent.set_attributes(CleanAttributes(outcome="success"))
         parent.add_event("ours", CleanAttributes(severity="info"))
         self.fields.update(f"{name} of an event" for event in _events(parent) for name in vars(event))
@@ -78,7 +78,7 @@ class _Rehearsal:
         self.finished = [_plain(span) for span in exporter.spans]
 
     @staticmethod
-    def _start(spans: Spans, parent: Span) -> Span:
+    def _start(spans: Spans, parent: SpanContext) -> Span:
         return spans.start("span", SpanKind.CONSUMER, {"a": 1}, parent, Context())
 
 

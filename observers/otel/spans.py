@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind, Tracer, get_current_span, set_span_in_context
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Tracer,
+    get_current_span,
+    set_span_in_context,
+)
 
 from taskflow.observers.otel.attributes import Attributes
 
@@ -27,7 +36,7 @@ class Spans:
         name: str,
         kind: SpanKind,
         attributes: Attributes,
-        parent: Span,
+        parent: SpanContext,
         context: Context,
         links: Sequence[Link] = (),
     ) -> Span:
@@ -37,11 +46,14 @@ class Spans:
             name, kind, links: as in the SDK.
             attributes: the span may keep this very dictionary.
             parent: an invalid one starts a trace.
-            context: what else a sampler or a processor sees, such as baggage.
+            context: what else a sampler or a processor sees, such as baggage; and the parent itself, if it
+                is a span of this context.
         """
         return self.tracer.start_span(name, within(parent, context), kind, attributes, links)
 
 
-def within(parent: Span, context: Context) -> Context:
+def within(parent: SpanContext, context: Context) -> Context:
     """``context`` with ``parent`` as its span."""
-    return context if get_current_span(context) is parent else set_span_in_context(parent, context)
+    if get_current_span(context).get_span_context() == parent:
+        return context
+    return set_span_in_context(NonRecordingSpan(parent), context)

@@ -47,6 +47,7 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import (
     Link,
+    NonRecordingSpan,
     SpanContext,
     SpanKind,
     StatusCode,
@@ -269,7 +270,7 @@ def acted(make: Callable[[Any], Spans], steps: Sequence[tuple[Any, ...]], limits
     )
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     spans = make(provider.get_tracer("one"))
-    span = spans.start("n", SpanKind.CONSUMER, {"a": "text", "b": 1}, trace.INVALID_SPAN, Context())
+    span = spans.start("n", SpanKind.CONSUMER, {"a": "text", "b": 1}, trace.INVALID_SPAN_CONTEXT, Context())
     for method, *arguments in steps:
         getattr(span, method)(*arguments)
     recording = span.is_recording()
@@ -296,7 +297,7 @@ class Started:
 
     def start(self) -> LeanSpan:
         spans = choice.spans_of(self.provider.get_tracer("one"))
-        span = spans.start("n", SpanKind.CONSUMER, {"a": 1}, trace.INVALID_SPAN, Context())
+        span = spans.start("n", SpanKind.CONSUMER, {"a": 1}, trace.INVALID_SPAN_CONTEXT, Context())
         assert isinstance(span, LeanSpan)
         return span
 
@@ -378,6 +379,16 @@ def test_lines_of_many_threads_are_all_on_the_span_that_the_task_touches_meanwhi
     assert sorted((name, number) for name in "abcd" for number in range(20)) == sorted(
         (event.name, (event.attributes or {})["number"]) for event in started.span.events
     )
+
+
+def test_below_a_span_of_others_that_has_no_context_a_trace_begins() -> None:
+    foreign = NonRecordingSpan(None)  # type: ignore[arg-type]
+    spans = choice.spans_of(TracerProvider(shutdown_on_exit=False).get_tracer("one"))
+    assert LeanSpans is type(spans)
+    context = trace.set_span_in_context(foreign)
+    span = spans.start("n", SpanKind.CONSUMER, {}, foreign.get_span_context(), context)
+    assert isinstance(span, ReadableSpan)
+    assert span.parent is None
 
 
 # An SDK that is not known
