@@ -101,14 +101,19 @@ class Jaeger:
 
     def traces(self, service: str, **tags: str) -> list[Trace]:
         """Every trace with a span of ``service`` that has ``tags`` (``__`` stands for a dot)."""
+        return [
+            [JaegerSpan.parse(span, trace["processes"]) for span in trace["spans"]]
+            for trace in self.raw_traces(service, **tags)
+        ]
+
+    def raw_traces(self, service: str, **tags: str) -> list[dict[str, Any]]:
+        """The same, as the query API gives them."""
         wanted = {name.replace("__", "."): value for name, value in tags.items()}
         params = {"service": service, "limit": "20000", "lookback": "1h", "tags": json.dumps(wanted)}
         answer = httpx.get(f"{self._url('query_http')}/api/traces", params=params, timeout=PATIENCE)
         answer.raise_for_status()
-        return [
-            [JaegerSpan.parse(span, trace["processes"]) for span in trace["spans"]]
-            for trace in answer.json()["data"]
-        ]
+        found: list[dict[str, Any]] = answer.json()["data"]
+        return found
 
     def settle(self) -> None:
         """Return when all that was sent can be found: with one worker, spans are stored as they came."""

@@ -43,7 +43,13 @@ HTTPXClientInstrumentor().instrument(tracer_provider=provider)
 
 app = FastAPI(telemetry={"tracer_provider": provider, "metrics": False, "auto_configure": provider is None})
 manager = TaskManager(
-    loggers=[OpenTelemetryObserver(provider, propagation=ENV.get("PROPAGATION", "child"))],
+    loggers=[
+        OpenTelemetryObserver(
+            provider,
+            propagation=ENV.get("PROPAGATION", "child"),
+            lean_spans=ENV.get("LEAN_SPANS") != "no",  # both must pass everything
+        )
+    ],
     dispatch=ENV.get("DISPATCH", "request"),
     max_concurrent_tasks=LIMIT,
     max_sync_threads=LIMIT,
