@@ -14,7 +14,6 @@ from taskflow import ManagedBackgroundTasks, TaskManager, task_log
 from tests.processes import eventually
 from tests.telemetry import Telemetry, by_trace, client, no_warnings, tree
 
-
 pytestmark = pytest.mark.usefixtures("both_kinds_of_spans")
 
 
