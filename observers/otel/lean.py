@@ -67,6 +67,7 @@ TRACER_FIELDS = {
 new = object.__new__
 FLAGS = tuple(TraceFlags(bits) for bits in range(4))
 SAMPLED, RANDOM = TraceFlags.SAMPLED, TraceFlags.RANDOM_TRACE_ID
+MOST_TRACE_ID, MOST_SPAN_ID = 2**128 - 1, 2**64 - 1
 
 
 class LeanSpan(_Span):
@@ -264,9 +265,11 @@ def _filled(
         trace_id, state = ids.generate_trace_id(), DEFAULT_TRACE_STATE
     random = flags & RANDOM if child else ids.is_trace_id_random()
     flags = FLAGS[SAMPLED | RANDOM if random else SAMPLED]
+    span_id = ids.generate_span_id()
+    valid = 0 < span_id <= MOST_SPAN_ID and 0 < trace_id <= MOST_TRACE_ID
     span = new(LeanSpan)
     span._name = name
-    span._context = tuple.__new__(SpanContext, (trace_id, ids.generate_span_id(), False, flags, state, True))
+    span._context = tuple.__new__(SpanContext, (trace_id, span_id, False, flags, state, valid))
     span._kind = kind
     span._instrumentation_info = tracer.instrumentation_info
     span._instrumentation_scope = tracer._instrumentation_scope

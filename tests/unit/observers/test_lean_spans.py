@@ -69,6 +69,18 @@ class RandomCounted(Counted):
         return True
 
 
+class InvalidIds(Counted):
+    """Every third id is no valid one."""
+
+    def generate_span_id(self) -> int:
+        number = super().generate_span_id()
+        return number if number % 3 else 0
+
+    def generate_trace_id(self) -> int:
+        number = super().generate_trace_id()
+        return number if number % 3 else 0
+
+
 class Copying(SpanProcessor):
     """Copies what it sees at the start to the span, as the baggage processor does."""
 
@@ -180,6 +192,7 @@ CASES: dict[str, Case] = {
     "no relation": Case(observer={"propagation": "none"}),
     "resource": Case(lambda: {"resource": Resource({"service.name": "shop"})}),
     "random ids": Case(lambda: {"id_generator": RandomCounted()}),
+    "invalid ids": Case(lambda: {"id_generator": InvalidIds()}),
     "spans are counted": Case(lambda: {"meter_provider": NoOpMeterProvider()}, lean=False),
 }
 
@@ -457,6 +470,16 @@ def test_the_installed_sdk_is_known_and_nothing_is_said(caplog: pytest.LogCaptur
     logging.disable(logging.NOTSET)
     assert LeanSpans is type(OpenTelemetryObserver(TracerProvider(shutdown_on_exit=False))._spans)
     assert [] == caplog.records
+
+
+def test_the_spans_of_a_global_provider_that_is_set_late_are_lean(
+    monkeypatch: pytest.MonkeyPatch, lean_made: list[LeanSpan]
+) -> None:
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    manager = TaskManager(loggers=[OpenTelemetryObserver()])
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", TracerProvider(shutdown_on_exit=False))
+    asyncio.run(run_tasks(manager, trace.NoOpTracer()))
+    assert "run quiet" in {span.name for span in lean_made}
 
 
 def test_an_application_without_the_sdk_has_no_lean_spans_and_need_not_have_it() -> None:
