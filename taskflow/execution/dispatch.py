@@ -7,9 +7,10 @@ import contextvars
 from asyncio import get_running_loop
 from collections import deque
 from collections.abc import Awaitable, Generator, Iterable
+from itertools import islice
 from typing import Final, cast
 
-from taskflow.core.running import running_loop
+from taskflow.core.running import SLICE, running_loop
 from taskflow.execution.driver import Driver
 from taskflow.execution.running.attempt import Execution
 from taskflow.execution.workers import Workers
@@ -121,8 +122,8 @@ class Dispatcher:
         """Return when everything dispatched and everything driven has ended."""
         await asyncio.sleep(0)  # what other threads have dispatched is spawned now
         self._start_parked()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._tasks:  # some at a time: there may be a hundred thousand
+            await asyncio.wait(list(islice(self._tasks, SLICE)))
         await self.driver.wait_idle()
 
 

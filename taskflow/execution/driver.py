@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final
 
 from taskflow.core.exceptions import (
@@ -25,9 +25,10 @@ from taskflow.core.exceptions import (
     TaskNotFoundError,
 )
 from taskflow.core.models import Failure, TaskRecord, TaskStatus
-from taskflow.core.running import call_on, running_loop
+from taskflow.core.running import call_on, running_loop, sliced
 from taskflow.core.waiters import Waiters
 from taskflow.execution.context import enter_task
+from taskflow.execution.gate import Gate
 from taskflow.execution.running.attempt import Execution
 from taskflow.execution.running.failure import describe, log_failure
 from taskflow.execution.running.stepping import stepped
@@ -43,6 +44,9 @@ INTERRUPTED, CANCELLED = TaskStatus.INTERRUPTED, TaskStatus.CANCELLED
 
 LONG_DELAY: Final = 5.0
 """Seconds of a retry delay from which on the request of a task does not wait for its end."""
+
+AT_ONCE: Final = 200
+"""Executions that are ended in one turn of the event loop, which takes about ten milliseconds."""
 
 
 class Driver:
@@ -114,7 +118,7 @@ class Driver:
         `tests/unit/execution/test_driver_paths.py` compares the two.
         """
         if execution.record.end_time is not None or execution.stop is not None:
-            self._end(execution)
+            self._end_undriven(execution)
             return
         execution.host, execution.loop = host, host.get_loop()
         self._driven.add(execution)
@@ -151,7 +155,7 @@ class Driver:
         """Take note of what drives an execution; false if there is nothing to drive."""
         # Ended, or left for later, while it waited for its turn: no place is needed for that.
         if execution.record.end_time is not None or execution.stop is not None:
-            self._end(execution)
+            self._end_undriven(execution)
             return False
         if host is None:
             execution.enter_host()
@@ -165,6 +169,11 @@ class Driver:
         self._end(execution)
         if self._idle_awaited and not self._driven:
             self._idle.wake()
+
+    def _end_undriven(self, execution: Execution) -> None:
+        """There is nothing to drive: it has ended, or was told to stop and will not begin."""
+        self._stopped(execution)
+        self._end(execution)
 
     def _end(self, execution: Execution) -> None:
         """Nobody drives an execution any more."""
@@ -200,7 +209,7 @@ class Driver:
         try:
             if not self._begin(execution, pool.name, waited):
                 return
-            if gate is not None and not await gate.start_is_stored():
+            if gate is not None and not await self._may_enter(execution, gate):
                 return
             execution.begun = True  # only now: its RUNNING is known to be stored
             outcome = await runner.run(execution)
@@ -221,6 +230,7 @@ class Driver:
         """Enter RUNNING; false if the task was cancelled or interrupted while it waited."""
         record = execution.record
         if execution.stop is not None:
+            self._stopped(execution)
             return False
         enter_task(record, self._store)
         return self._store.start(record, pool, waited)
@@ -228,6 +238,13 @@ class Driver:
     def _succeed(self, execution: Execution) -> None:
         if not self._store.succeed(execution.record):
             _say_late(execution, SUCCESS)
+
+    async def _may_enter(self, execution: Execution, gate: Gate) -> bool:
+        """Wait until a start is stored; false if the function may not be entered."""
+        stored = await gate.start_is_stored()
+        if stored and execution.stop is not None:  # its turn to be cancelled has not come yet
+            self._stopped(execution)
+        return stored and execution.stop is None
 
     def _report(self, execution: Execution, error: BaseException) -> None:
         """Enter the state that a failed attempt has led to."""
@@ -347,24 +364,38 @@ class Driver:
             self._move(execution, status, reason=reason)
         return status
 
-    def interrupt_hopeless(self) -> None:
+    async def interrupt_hopeless(self) -> None:
         """Interrupt what waits for a retry that is due only after the deadline."""
-        for execution in list(self.executions.values()):
+        async for execution in self._in_turns(self.executions.values()):
             if execution.record.status is not RUNNING and self._is_hopeless(execution):
                 self.interrupt(execution)
 
-    def interrupt_all(self) -> None:
-        """Interrupt everything that has not ended."""
-        for execution in list(self.executions.values()):
-            self.interrupt(execution)
+    async def interrupt_all(self) -> None:
+        """Interrupt everything that has not ended. None of it begins meanwhile."""
+        everything = list(self.executions.values())  # other threads may add to it
+        going_on = [execution for execution in everything if execution.stop is None]
+        for execution in going_on:
+            execution.stop = (execution.left_as("shutdown"), "shutdown")
+        async for execution in self._in_turns(going_on):
+            self._halt(execution, self._leave(execution, "shutdown"), "shutdown")
 
-    def abandon_all(self) -> None:
+    async def abandon_all(self) -> None:
         """Interrupt the records of functions that do not stop; what they still return is discarded."""
-        for execution in list(self.executions.values()):
+        everything = list(self.executions.values())
+        for execution in everything:
+            execution.stop = execution.stop or (execution.left_as(execution.unowned), execution.unowned)
+        async for execution in self._in_turns(everything):
             self._stopped(execution)
+            self.executions.pop(execution.record.task_id, None)
             if execution.loop is running_loop():
                 execution.abandon()
-        self.executions.clear()
+
+    async def _in_turns(self, executions: Iterable[Execution]) -> AsyncIterator[Execution]:
+        """Those that have not ended by then; the loop gets a turn after some of them."""
+        async for part in sliced(executions, AT_ONCE):
+            for execution in part:
+                if self.executions.get(execution.record.task_id) is execution:
+                    yield execution
 
     def _end_waiting(self, record: TaskRecord, status: TaskStatus, reason: str) -> bool:
         """End a task that waits; false if it runs or has ended."""

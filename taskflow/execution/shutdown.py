@@ -60,7 +60,6 @@ class Shutdown:
         if self._expiry is not None:
             return
         self._driver.deadline = time.monotonic() + self._timeout
-        self._driver.interrupt_hopeless()
         loop = asyncio.get_running_loop()
         self._expiry = loop.create_task(self._expire(), context=contextvars.Context())
         for listener in self._listeners:
@@ -81,15 +80,16 @@ class Shutdown:
         drained.cancel()
         self._expiry.cancel()
         await asyncio.wait({drained, self._expiry})
-        self._driver.abandon_all()  # what nobody drives: a request that was never settled
+        await self._driver.abandon_all()  # what nobody drives: a request that was never settled
 
     async def _expire(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timeout):
+                await self._driver.interrupt_hopeless()
                 await self._hurried.wait()
         self._enqueuer.closed = True
-        self._driver.interrupt_all()
+        await self._driver.interrupt_all()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE):
                 await self._dispatcher.drain()
-        self._driver.abandon_all()
+        await self._driver.abandon_all()

@@ -166,7 +166,7 @@ async def cancel_its_host(manager: TaskManager, task_id: str) -> None:
 
 async def interrupt(manager: TaskManager, task_id: str) -> None:
     await running(manager, task_id)
-    manager.driver.interrupt_all()
+    await manager.driver.interrupt_all()
 
 
 @pytest.mark.parametrize("act", [cancel, cancel_before, cancel_its_host, interrupt])

@@ -251,7 +251,7 @@ async def test_a_key_that_was_released_makes_a_new_task(status: TaskStatus):
         manager.cancel(first)
     host = asyncio.create_task(tasks())
     if status is INTERRUPTED:
-        manager.driver.interrupt_all()
+        await manager.driver.interrupt_all()
     await host
     second = manager.enqueue(fail, idempotency_key="key")
     await manager.drain()
