@@ -28,11 +28,11 @@ PATIENCE = 60.0
 """Seconds until something that should have happened counts as missing."""
 
 
-def eventually(found: Callable[[], T | None]) -> T:
+def eventually(found: Callable[[], T | None], patience: float = PATIENCE) -> T:
     """The first result of ``found`` that is true."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not (result := found()):
-        assert time.monotonic() < deadline, f"still {result!r} after {PATIENCE:g} s"
+        assert time.monotonic() < deadline, f"still {result!r} after {patience:g} s"
         time.sleep(0.02)
     return result
 

@@ -52,6 +52,9 @@ COMMANDS: dict[str, list[str]] = {
 
 SERVERS = list(COMMANDS)
 
+COMMANDS["hypercorn-http2"] = COMMANDS["hypercorn"]  # the same, but its clients speak HTTP/2
+COMMANDS["granian-respawn"] = [*COMMANDS["granian"], "--respawn-failed-workers"]
+COMMANDS["granian-lifetime"] = [*COMMANDS["granian"], "--workers-lifetime=60"]
 COMMANDS["uvicorn-alone"] = ["uvicorn", APP, "--host=127.0.0.1", "--port={port}"]
 COMMANDS["uvicorn-reload"] = [*COMMANDS["uvicorn-alone"], "--reload", "--reload-dir={folder}/code"]
 COMMANDS["hypercorn-alone"] = ["hypercorn", APP, "--bind=127.0.0.1:{port}", "--workers=1"]
@@ -61,7 +64,14 @@ for name in ("gunicorn-uvicorn", "gunicorn-asgi"):
     COMMANDS[f"{name}-preload"] = [*COMMANDS[name], "--preload"]
 
 
-WITH_TWO = {*SERVERS, "gunicorn-uvicorn-preload", "gunicorn-asgi-preload"}
+WITH_TWO = {
+    *SERVERS,
+    "granian-lifetime",
+    "granian-respawn",
+    "gunicorn-asgi-preload",
+    "gunicorn-uvicorn-preload",
+    "hypercorn-http2",
+}
 
 
 class Line(NamedTuple):
@@ -75,11 +85,16 @@ class Line(NamedTuple):
 
 @dataclass
 class Server:
-    """A server that runs, or has run, as processes of its own."""
+    """A server that runs, or has run, as processes of its own.
+
+    Attributes:
+        http2: whether its clients speak HTTP/2 with it, and without TLS.
+    """
 
     process: subprocess.Popen[bytes]
     port: int
     log: Path
+    http2: bool = False
 
     @property
     def url(self) -> str:
@@ -90,6 +105,12 @@ class Server:
     def output(self) -> str:
         """What it has written so far."""
         return self.log.read_text(encoding="utf-8")
+
+    def client(self) -> httpx.Client:
+        """Sends requests to it, over connections that are closed with the client."""
+        return httpx.Client(
+            base_url=self.url, http1=not self.http2, http2=self.http2, timeout=PATIENCE, verify=False
+        )
 
     def answers(self) -> bool:
         """Whether a worker of it handles requests."""
@@ -133,7 +154,7 @@ class Shop:
     def add(self, server: Server, *names: str) -> list[str]:
         """Add tasks in one request, over a connection that is closed after the answer."""
         # A client that reads what was promised and leaves: under dispatch="request" the server goes on.
-        with httpx.stream("POST", f"{server.url}/add/{','.join(names)}", timeout=PATIENCE) as answer:
+        with server.client() as client, client.stream("POST", f"/add/{','.join(names)}") as answer:
             assert answer.status_code == 200, (answer.read(), server.output)
             for chunk in answer.iter_raw():
                 return list(httpx.Response(200, content=chunk).json())
@@ -222,7 +243,7 @@ def served(
             start_new_session=True,
         ) as process,
     ):
-        server = Server(process, port, log)
+        server = Server(process, port, log, http2=kind.endswith("-http2"))
         try:
             # All of them: servers lose the signals that come while a worker starts.
             eventually(lambda: process.poll() is not None or len(_ups(folder) - ups) >= workers)

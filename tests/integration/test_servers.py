@@ -49,11 +49,18 @@ def assert_that_all_is_well(shop: Shop, states: dict[str, str], *may_be_interrup
     assert [row for row in rows.values() if row[2] is not None] == []  # nobody is still to do anything
 
 
-ENDS_WITH_A_WORKER = {"hypercorn": 0, "granian": 1}
+ENDS_WITH_A_WORKER = {"hypercorn": 0, "hypercorn-http2": 0, "granian": 1}
 """Servers that do, and their exit status."""
 
 
-@under("uvicorn", "gunicorn-asgi-preload", "granian", "hypercorn", long_run=(*SERVERS, *PRELOADED))
+@under(
+    "uvicorn",
+    "gunicorn-asgi-preload",
+    "granian",
+    "granian-respawn",
+    "hypercorn",
+    long_run=(*SERVERS, *PRELOADED, "hypercorn-http2"),
+)
 def test_whoever_kills_a_worker_every_promised_task_ends_and_none_runs_twice_that_may_not(
     shop: Shop, kind: str
 ) -> None:
@@ -85,7 +92,7 @@ def _let_all_end(shop: Shop, server: Server, tasks: list[str]) -> dict[str, str]
     "granian",
     "gunicorn-uvicorn",
     "gunicorn-asgi",
-    long_run=(*SERVERS, *PRELOADED, "hypercorn-alone"),
+    long_run=(*SERVERS, *PRELOADED, "hypercorn-alone", "hypercorn-http2"),
 )
 def test_a_worker_that_is_told_to_end_leaves_its_tasks_to_the_next_one(shop: Shop, kind: str) -> None:
     with shop.under(kind) as server:
@@ -93,7 +100,7 @@ def test_a_worker_that_is_told_to_end_leaves_its_tasks_to_the_next_one(shop: Sho
         shop.began(*tasks)
         server.send(signal.SIGTERM)
         server.wait()
-    if kind != "hypercorn":  # ends its workers without a word
+    if kind not in ("hypercorn", "hypercorn-http2"):  # ends its workers without a word
         assert {shop.status(task_id) for task_id in tasks} == {"pending", "interrupted"}
     shop.open_gate()
     with shop.under(kind) as server:
@@ -108,7 +115,7 @@ def test_a_server_that_is_told_twice_to_end_or_to_be_quick_hands_its_tasks_over_
     shop: Shop, kind: str
 ) -> None:
     # Ctrl-C twice; gunicorn sends SIGQUIT to its workers at the first, and kills those that go on.
-    options = ("--graceful-timeout=3",) if kind == "gunicorn-uvicorn" else ()
+    options = ("--graceful-timeout=600",) if kind == "gunicorn-uvicorn" else ()
     with shop.under(kind, *options, SHUTDOWN_TIMEOUT="600") as server:
         (again,), (once,) = shop.add(server, "again"), shop.add(server, "once")
         shop.began(again, once)
@@ -116,13 +123,16 @@ def test_a_server_that_is_told_twice_to_end_or_to_be_quick_hands_its_tasks_over_
         if kind == "uvicorn-alone":
             eventually(lambda: "Shutting down" in server.output)
             server.send(signal.SIGINT)
-        server.wait()
+        if kind == "gunicorn-uvicorn":
+            eventually(lambda: shop.leases() == 0)
+        else:
+            server.wait()
         assert "could not be stored" not in server.output
     assert (shop.status(again), shop.status(once)) == ("pending", "interrupted")
     assert shop.leases() == 0  # nobody has to wait for one
 
 
-@under("fastapi-run", "gunicorn-asgi", "hypercorn", long_run=SERVERS)
+@under("fastapi-run", "gunicorn-asgi", "hypercorn-http2", long_run=(*SERVERS, *PRELOADED))
 def test_a_client_that_has_gone_takes_no_task_with_it(shop: Shop, kind: str) -> None:
     # gunicorn's own worker cancels the request of a client that has gone; at once, as told here.
     options = ("--asgi-disconnect-grace-period=0",) if kind == "gunicorn-asgi" else ()
@@ -141,6 +151,10 @@ def test_a_client_that_has_gone_takes_no_task_with_it(shop: Shop, kind: str) -> 
 
 def hang_up(server: Server, path: str) -> None:
     """Send a request, and reset the connection once its answer begins."""
+    if server.http2:
+        with server.client() as client, client.stream("POST", path) as answer:
+            assert next(answer.iter_raw())
+        return
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
         connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())
         assert connection.recv(1)
@@ -148,16 +162,46 @@ def hang_up(server: Server, path: str) -> None:
 
 
 RECYCLING = {
-    "uvicorn-alone": (
-        "--limit-max-requests=4",
-    ),  # ends; with more than one worker the parent makes a new one
+    # Alone it ends; with more than one worker the parent makes a new one.
+    "uvicorn-alone": ("--limit-max-requests=4",),
     "gunicorn-uvicorn": ("--workers=1", "--max-requests=4"),
     "gunicorn-asgi": ("--workers=1", "--max-requests=4"),
     "hypercorn-alone": ("--max-requests=4",),
+    # By its memory, which is always too much, as `--workers-lifetime` does it after a minute or more.
+    "granian": ("--workers-max-rss=1", "--rss-sample-interval=1", "--respawn-interval=0.1"),
+}
+
+ALSO_RECYCLING = {
+    "uvicorn": ("--limit-max-requests=4",),
+    "hypercorn": ("--max-requests=4",),
+    "hypercorn-http2": ("--max-requests=4",),
+    "gunicorn-uvicorn-preload": RECYCLING["gunicorn-uvicorn"],
+    "gunicorn-asgi-preload": RECYCLING["gunicorn-asgi"],
+    "granian-lifetime": (),
 }
 
 
-@under("uvicorn-alone", "hypercorn-alone", "gunicorn-uvicorn", long_run=RECYCLING)
+@under("hypercorn-alone", "granian", "gunicorn-asgi", long_run=RECYCLING | ALSO_RECYCLING)
+def test_a_worker_that_is_recycled_leaves_what_it_runs_to_the_next_one(shop: Shop, kind: str) -> None:
+    options = (RECYCLING | ALSO_RECYCLING)[kind]
+    with shop.under(kind, *options) as server:
+        tasks = [task_id for name in ("again", "once", "in_thread") for task_id in shop.add(server, name)]
+        began = shop.began(*tasks)
+        for _ in range(9):
+            server.answers()
+        if kind in ("granian", "granian-lifetime"):
+            eventually(lambda: is_gone(began[0].pid, server), 2 * PATIENCE)
+        shop.open_gate()
+        if not kind.endswith("-alone"):  # else it has ended, and what watches over it starts it again
+            shop.all_end(*tasks)
+    with shop.under(kind) as next_one:
+        states = shop.all_end(*tasks)
+        next_one.send(signal.SIGTERM)
+        next_one.wait()
+    assert_that_all_is_well(shop, states, "once", "in_thread")
+
+
+@under("uvicorn-alone", "hypercorn-alone", "gunicorn-uvicorn", "granian", long_run=RECYCLING)
 def test_an_open_stream_and_a_long_wait_for_a_retry_keep_no_worker_from_being_replaced(
     shop: Shop, kind: str
 ) -> None:
@@ -215,3 +259,15 @@ def test_a_server_without_a_lifespan_refuses_durable_tasks(shop: Shop) -> None:
         server.send(signal.SIGTERM)
         server.wait()
     assert shop.ledger() == []
+
+
+@under("daphne")
+@pytest.mark.parametrize("end", ["signal", "client gone"])
+def test_daphne_cancels_what_runs(shop: Shop, kind: str, end: str) -> None:
+    options = ("--application-close-timeout=0",) if end == "client gone" else ()
+    with shop.under(kind, *options) as server:
+        shop.began(*shop.add(server, "not_kept"))
+        if end == "signal":
+            server.send(signal.SIGTERM)
+            server.wait()
+        eventually(lambda: [line.event for line in shop.ledger()] == ["began", "cancelled"])

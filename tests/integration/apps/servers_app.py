@@ -88,7 +88,16 @@ async def retried() -> None:
     raise LookupError("not yet")
 
 
-FUNCTIONS = {func.__name__: func for func in (again, once, in_thread, retried)}
+@manager.task()
+async def not_kept() -> None:
+    try:
+        await work()
+    except asyncio.CancelledError:
+        note("cancelled")
+        raise
+
+
+FUNCTIONS = {func.__name__: func for func in (again, once, in_thread, retried, not_kept)}
 
 
 @app.post("/add/{names}")
