@@ -24,6 +24,9 @@ RETRYABLE = frozenset({TaskStatus.FAILED, TaskStatus.INTERRUPTED, TaskStatus.CAN
 RETRIES: Final = uuid.UUID("8d2d4c6e-53b1-4b1e-9f4e-0a7b1c9d5e21")
 """The name space (RFC 9562, section 5.5) of the ids of retries."""
 
+MOST_PLACES: Final = 1_000
+"""Tasks of which is remembered how far their retries were followed: from there on the next time."""
+
 
 def retry_id(task_id: str) -> str:
     """The id of the task that repeats another one: always the same, so that twice is once."""
@@ -62,6 +65,7 @@ class Retrier:
         self._enqueuer = enqueuer
         self._dispatcher = dispatcher
         self._reserve = reserve
+        self._places: dict[str, str] = {}
 
     async def retry(self, task_id: str) -> TaskRecord:
         """Enqueue the task again, unless that was done before, and return the record of the new one.
@@ -79,6 +83,7 @@ class Retrier:
             CommitError: the backend does not take the new task.
         """
         # A loop: each retry that came to nothing may have one of its own, and there may be thousands.
+        asked, task_id = task_id, await self._place(task_id)
         while True:
             record = await self._history.get(task_id)
             if record is None:
@@ -92,8 +97,26 @@ class Retrier:
                     return again
             elif _came_to_nothing(again):
                 task_id = again.task_id
+                self._remember(asked, task_id)
             else:
                 return again
+
+    async def _place(self, task_id: str) -> str:
+        """Where to go on: at the last retry that is known to have come to nothing, or at the task itself.
+
+        Only if both are still there: rows are deleted.
+        """
+        known = self._places.get(task_id)
+        if known is None or await self._history.get(task_id) is None:
+            return task_id
+        last = await self._history.get(known)
+        return known if last is not None and _came_to_nothing(last) else task_id
+
+    def _remember(self, task_id: str, last: str) -> None:
+        self._places.pop(task_id, None)
+        self._places[task_id] = last
+        if len(self._places) > MOST_PLACES:
+            del self._places[next(iter(self._places))]
 
     async def _enqueue(self, record: TaskRecord) -> TaskRecord | None:
         """The record of the new task; ``None`` if another instance was quicker, and its record is gone."""

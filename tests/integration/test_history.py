@@ -11,6 +11,8 @@ from taskflow import (
     ArgumentsNotKeptError,
     CommitError,
     TaskManager,
+    TaskNotFoundError,
+    TaskRecord,
     TaskStatus,
     task_log,
 )
@@ -18,6 +20,7 @@ from taskflow.backends import MemoryBackend
 from taskflow.core.query import TaskQuery
 from taskflow.execution.retry import _draft, retry_id
 from taskflow.persistence import snapshot
+from taskflow.persistence.history import History
 from tests.faulty import FaultyBackend
 from tests.instances import Instance, ends, until
 
@@ -379,6 +382,56 @@ async def test_a_task_of_which_a_thousand_retries_came_to_nothing_can_be_retried
         manager.cancel(last)
 
     assert last == (await manager.retry(first)).retry_of
+
+
+async def test_retries_that_came_to_nothing_are_not_followed_from_the_first_one_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    manager = TaskManager()
+    asked: list[str] = []
+
+    @manager.task()
+    async def work() -> None: ...
+
+    async def get(self: History, task_id: str) -> TaskRecord | None:
+        asked.append(task_id)
+        return self._store.get(task_id)
+
+    monkeypatch.setattr(History, "get", get)
+    first = manager.enqueue(work)  # nothing begins: the manager has not started
+    manager.cancel(first)
+    chain, counts = [first], []
+    for _ in range(30):
+        asked.clear()
+        again = await manager.retry(first)
+        assert again.retry_of == chain[-1]
+        chain.append(again.task_id)
+        counts.append(len(asked))
+        manager.cancel(again.task_id)
+
+    assert max(counts) <= 6
+
+
+@pytest.mark.parametrize("deleted", [[0], [-2, -1], [-1]])
+async def test_retries_are_followed_from_the_first_one_again_if_some_were_deleted(deleted: list[int]):
+    manager = TaskManager()
+
+    @manager.task()
+    async def work() -> None: ...
+
+    chain = [manager.enqueue(work)]
+    for _ in range(3):
+        manager.cancel(chain[-1])
+        chain.append((await manager.retry(chain[0])).task_id)
+    manager.cancel(chain[-1])
+    for place in deleted:
+        manager.store.forget(chain[place])
+
+    if deleted == [0]:
+        with pytest.raises(TaskNotFoundError):
+            await manager.retry(chain[0])
+    else:
+        assert chain[deleted[0]] == (await manager.retry(chain[0])).task_id
 
 
 async def test_a_retry_of_an_instance_that_died_before_it_was_saved_is_interrupted_and_can_be_made_again():
