@@ -13,6 +13,7 @@ from pathlib import Path
 from prometheus_client import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from taskflow.core.complaints import Complaints
 from taskflow.metrics.instruments import Instruments
 from taskflow.metrics.saturation import Reading, Saturation
 
@@ -22,6 +23,9 @@ logger = logging.getLogger("taskflow.metrics")
 
 REFRESH_INTERVAL = 1.0
 """Seconds between two refreshes; the gauges of other processes are up to this old in a scrape."""
+
+COMPLAINT_INTERVAL = 60.0
+"""Seconds between two records in the log that say that it fails."""
 
 
 class SaturationMirror:
@@ -39,6 +43,7 @@ class SaturationMirror:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._complaints = Complaints(logger, COMPLAINT_INTERVAL)
 
     def start(self) -> None:
         """Refresh every `REFRESH_INTERVAL`, in a thread, so that it also works while the event loop is busy.
@@ -80,8 +85,10 @@ class SaturationMirror:
         while not self._stop.wait(REFRESH_INTERVAL):
             try:
                 self.refresh()
-            except Exception:  # a full disk, for example: the next refresh may work
-                logger.exception("the gauges of this process could not be refreshed")
+            except Exception as error:  # a full disk, for example: the next refresh may work
+                self._complaints.log("the gauges of this process could not be refreshed", exc_info=error)
+            else:
+                self._complaints.reset()
 
 
 class MultiprocessScrape:

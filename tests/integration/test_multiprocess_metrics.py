@@ -246,24 +246,24 @@ def test_only_the_gauges_of_processes_that_have_ended_are_removed(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {f"counter_{dead}.db", f"gauge_livesum_{alive}.db"}
 
 
-def test_gauges_go_on_being_refreshed_after_a_refresh_that_failed(monkeypatch, caplog):
+def test_gauges_go_on_being_refreshed_after_failures_and_each_trouble_is_told_once(monkeypatch, caplog):
     monkeypatch.setattr("taskflow.metrics.multiprocess.REFRESH_INTERVAL", 0.001)
     refreshed = threading.Event()
 
     class Source(Saturation):
-        failed = False
+        fails = iter([True, True, True, False, True, True])
 
         def read(self) -> list[Reading]:
-            if not self.failed:
-                self.failed = True
+            fails = next(self.fails, None)
+            if fails:
                 raise OSError("no space left on device")
-            refreshed.set()
+            if fails is None:
+                refreshed.set()
             return []
 
     mirror = SaturationMirror(Source(BoundedNames()), MemoryInstruments(CollectorRegistry()))
     mirror.start()
     assert refreshed.wait(PATIENCE)
     mirror.stop()
-    assert [record.message for record in caplog.records] == [
-        "the gauges of this process could not be refreshed"
-    ]
+    text = "the gauges of this process could not be refreshed"
+    assert [record.message for record in caplog.records] == [text, text]

@@ -20,6 +20,7 @@ from taskflow.admin.feed.client import TICK, Client, Ticket
 from taskflow.admin.feed.messages import Change, encode_change, slim
 from taskflow.admin.feed.ring import Ring
 from taskflow.admin.feed.sse import frame
+from taskflow.core.complaints import Complaints
 from taskflow.core.events import LifecycleEvent, LogEvent
 from taskflow.manager import TaskManager
 
@@ -36,6 +37,8 @@ OVERVIEW_AT_REST = 10.0
 """Seconds between two overviews while nothing changes."""
 OVERVIEW_SHARE = 0.05
 """Share of the time that overviews may take: with very many records they are made less often."""
+COMPLAINT_INTERVAL = 60.0
+"""Seconds between two records in the log that say that none could be made."""
 
 LINGER = 60.0
 """Seconds without any client until events are no longer kept. A client that returns before misses none."""
@@ -161,6 +164,7 @@ class Overviews:
         self._make_overview = make_overview
         self._version = version
         self._wanted = 0
+        self._complaints = Complaints(logger, COMPLAINT_INTERVAL)
         self._maker: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
@@ -184,9 +188,11 @@ class Overviews:
             started = time.monotonic()
             try:
                 self.message = frame("overview", await self._make_overview())
-            except Exception:
-                logger.exception("the overview could not be made")
+            except Exception as error:
+                self._complaints.log("the overview could not be made", exc_info=error)
                 version = None  # make it again after the pause
+            else:
+                self._complaints.reset()
             rest = max(OVERVIEW_INTERVAL, (time.monotonic() - started) / OVERVIEW_SHARE)
             await asyncio.sleep(rest)
             # No asyncio.Event: events come from any thread, and far more often than an overview is made.
