@@ -14,7 +14,6 @@ https://docs.python.org/3/library/asyncio-extending.html
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -126,9 +125,6 @@ class Worker:
     def disturb(self) -> None:
         """Work that is over by now has cancelled its own task: that becomes ready again by itself."""
         self._disturbed = True
-        self._excuse()
-
-    def _excuse(self) -> None:
         while self.task.cancelling():
             self.task.uncancel()
 
@@ -161,9 +157,9 @@ class Worker:
                 if cancelled:
                     self._cancel(awaited)
                 await stepped(execution.context, work, execution, awaited)
-                del begun, execution, work, awaited  # nothing of a task is kept until the next one comes
                 if self.task.cancelling():
-                    await self._recover()
+                    await execution.leave_host()
+                del begun, execution, work, awaited  # nothing of a task is kept until the next one comes
 
     def _cancel(self, awaited: Any) -> None:
         """Let a cancellation that came too early arrive where the work awaits, as asyncio.Task does it."""
@@ -172,12 +168,6 @@ class Worker:
         else:  # at the next turn; it has been counted already
             self.task.cancel()
             self.task.uncancel()
-
-    async def _recover(self) -> None:
-        """Let nothing that was meant for work that is over hit the next one."""
-        self._excuse()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(0)  # a cancellation that came too late to be raised is raised here
 
     async def _is_cancelled(self, turn: asyncio.Future[None]) -> bool:
         """Wait for work: whether it was cancelled before this task could go on with it."""

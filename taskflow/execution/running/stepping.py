@@ -77,9 +77,11 @@ class Steered:
         host, self.host = self.host, None
         if host is None:
             return
-        while host.cancelling() > self._count:
+        disturbed = self._cancelled
+        while host.cancelling() > self._count:  # by us, or by the coroutine itself
             host.uncancel()
-        if self._cancelled:
+            disturbed = True
+        if disturbed:
             try:
                 await asyncio.sleep(0)  # a cancellation that came too late to be raised is raised here
             except asyncio.CancelledError:

@@ -72,13 +72,15 @@ async def test_a_timeout_that_is_entered_before_the_first_wait_ends_the_task():
     assert (TaskStatus.FAILED, "TimeoutError") == (record.status, record.error_type)
 
 
-@pytest.mark.parametrize("waits", ["for a future", "for a turn", "not at all"])
+@pytest.mark.parametrize("waits", ["for a future", "for a turn", "not at all", "no longer"])
 async def test_a_task_that_cancels_its_own_asyncio_task_harms_no_other(waits: str):
     ran: list[str] = []
 
     async def work():
         task = asyncio.current_task()
         assert task is not None
+        if waits == "no longer":
+            await asyncio.sleep(0)
         task.cancel()
         if waits == "for a future":
             await asyncio.Event().wait()
@@ -99,8 +101,56 @@ async def test_a_task_that_cancels_its_own_asyncio_task_harms_no_other(waits: st
         record = manager.store.get(first)
 
     assert record is not None
-    expected = TaskStatus.SUCCESS if waits == "not at all" else TaskStatus.INTERRUPTED
+    expected = TaskStatus.INTERRUPTED if waits.startswith("for") else TaskStatus.SUCCESS
     assert (expected, ["other"] * 3) == (record.status, ran)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_what_cancels_its_own_asyncio_task_and_returns_harms_no_later_one_of_its_lane(waits: bool):
+    ran: list[str] = []
+
+    async def work():
+        if waits:
+            await asyncio.sleep(0)
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    async def other():
+        await asyncio.sleep(0)
+        ran.append("other")
+
+    async with TaskManager(dispatch="detached") as manager:
+        tasks = ManagedBackgroundTasks(manager)
+        ids = [tasks.add_task(func) for func in (work, other, other)]
+        await tasks()
+        await manager.drain()
+        records = [manager.store.get(task_id) for task_id in ids]
+
+    assert ["other"] * 2 == ran
+    assert [TaskStatus.SUCCESS] * 3 == [record and record.status for record in records]
+
+
+async def test_a_worker_that_is_cancelled_after_its_work_ends():
+    """As every asyncio task is when a loop is closed."""
+    hosts: list[asyncio.Task[Any]] = []
+
+    async def work():
+        await asyncio.sleep(0)
+        task = asyncio.current_task()
+        assert task is not None
+        hosts.append(task)
+        task.cancel()
+        asyncio.get_running_loop().call_soon(task.cancel)
+
+    async with TaskManager() as manager:
+        await ready(manager)
+        tasks = ManagedBackgroundTasks(manager)
+        tasks.add_task(work)
+        await tasks()
+        await asyncio.wait(hosts)
+
+    assert hosts[0].cancelled()
 
 
 async def test_a_request_that_is_cancelled_leaves_its_task_running():
