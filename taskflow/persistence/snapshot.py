@@ -36,6 +36,9 @@ FIRST_PAUSE: Final = 1.0
 REFUSALS: Final = 10
 """Rows that a backend refuses one by one until it counts as unusable itself."""
 
+HANDED_OVER_AT_ONCE: Final = 2
+"""Parts of a hand-over on their way: a busy server answers late, and encodes nothing meanwhile."""
+
 PRUNE_INTERVAL: Final = 3600.0
 
 
@@ -155,10 +158,22 @@ class SnapshotScheduler:
         Raises:
             BackendError: that failed, for those that are left.
         """
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(HANDED_OVER_AT_ONCE):
+                    group.create_task(self._hand_over_parts(records))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def _hand_over_parts(self, records: list[TaskRecord]) -> None:
         while records:
             part = records[-CODEC_SLICE:]
-            await self.save(part, handed_over=True)
             del records[-CODEC_SLICE:]
+            try:
+                await self.save(part, handed_over=True)
+            except BaseException:
+                records.extend(part)
+                raise
             with self._lock:
                 for record in part:
                     self._changed.pop(record.task_id, None)

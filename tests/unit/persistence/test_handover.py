@@ -112,6 +112,27 @@ async def test_very_many_tasks_are_handed_over_in_parts():
     assert max(backend.sizes) <= 500
 
 
+async def test_two_parts_are_on_their_way_at_a_time():
+    class Late(FaultyBackend):
+        """Answers in a later turn of the loop, and notes how many parts wait for that at a time."""
+
+        parts, most = 0, 0
+
+        async def save(self, rows) -> None:
+            self.parts += 1
+            self.most = max(self.most, self.parts)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            await super().save(rows)
+            self.parts -= 1
+
+    backend = Late()
+    await many_waiting(backend, persist=False, count=2_000)
+    assert backend.most == 2
+    totals = await backend.count()
+    assert totals[TaskStatus.PENDING].count == 1_999
+
+
 async def test_durable_tasks_that_wait_need_no_write_at_a_stop_and_are_free_at_once(monkeypatch):
     backend = Counting()
     written: list[int] = []
