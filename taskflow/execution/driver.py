@@ -171,9 +171,9 @@ class Driver:
             self._idle.wake()
 
     def _end_undriven(self, execution: Execution) -> None:
-        """There is nothing to drive: it has ended, or was told to stop and will not begin."""
-        self._stopped(execution)
-        self._end(execution)
+        """There is nothing to drive: it has ended, or a shutdown will end it in its turn."""
+        if execution.record.end_time is not None:
+            self._end(execution)
 
     def _end(self, execution: Execution) -> None:
         """Nobody drives an execution any more."""
@@ -389,6 +389,8 @@ class Driver:
             self.executions.pop(execution.record.task_id, None)
             if execution.loop is running_loop():
                 execution.abandon()
+            elif execution.loop is None:  # nobody drives it: whoever waits for it goes on
+                self._end(execution)
 
     async def _in_turns(self, executions: Iterable[Execution]) -> AsyncIterator[Execution]:
         """Those that have not ended by then; the loop gets a turn after some of them."""

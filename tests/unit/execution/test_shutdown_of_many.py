@@ -80,17 +80,42 @@ async def wait_for_their_request(manager: TaskManager) -> None:
         tasks.add_task(asyncio.Event().wait)
 
 
+async def wait_for_each_other(manager: TaskManager) -> asyncio.Task[None]:
+    tasks = ManagedBackgroundTasks(manager)
+    for _ in range(MANY):
+        tasks.add_task(asyncio.Event().wait)
+    request = asyncio.create_task(tasks())
+    await until(lambda: RUNNING in statuses(manager))
+    return request
+
+
+async def wait_for_each_other_in_a_lane(manager: TaskManager) -> asyncio.Task[None]:
+    manager.dispatch = "detached"
+    return await wait_for_each_other(manager)
+
+
+WAITING = [
+    wait_for_a_place,
+    wait_for_a_retry,
+    wait_for_their_request,
+    wait_for_each_other,
+    wait_for_each_other_in_a_lane,
+]
+
+
 @pytest.mark.usefixtures("few_at_once")
 @pytest.mark.parametrize("timeout", [0.0, HOUR / 2])
-@pytest.mark.parametrize("waiting", [wait_for_a_place, wait_for_a_retry, wait_for_their_request])
+@pytest.mark.parametrize("waiting", WAITING)
 async def test_the_loop_turns_after_a_few_of_many_tasks_that_wait(waiting: Any, timeout: float):
     manager = TaskManager(max_concurrent_tasks=1, shutdown_timeout=timeout)
     await manager.startup()
-    await waiting(manager)
-    if waiting is wait_for_a_place and timeout:
+    request = await waiting(manager)
+    if timeout and RUNNING in statuses(manager):
         asyncio.get_running_loop().call_soon(manager._shutdown.hurry)
     async with counted(manager) as turns:
         await manager.shutdown()
+    if request is not None:
+        await request
     records, executions = zip(*turns, strict=True)
 
     assert [INTERRUPTED] * MANY == statuses(manager)
@@ -215,3 +240,34 @@ async def test_a_start_that_is_stored_after_the_deadline_is_none(monkeypatch: py
 
     assert [] == entered
     assert PENDING == (row and row.status)
+
+
+@pytest.mark.usefixtures("one_at_once")
+async def test_nothing_begins_while_what_nobody_drives_is_given_up():
+    began: list[int] = []
+
+    async def work(number: int) -> None:
+        began.append(number)
+
+    async with TaskManager() as manager:
+        tasks = ManagedBackgroundTasks(manager)
+        for number in range(MANY):
+            tasks.add_task(work, number)
+        await asyncio.gather(manager.driver.abandon_all(), tasks())
+
+        assert [] == began
+        assert [INTERRUPTED] * MANY == statuses(manager)
+
+
+async def test_who_waits_for_a_task_that_is_given_up_before_it_is_driven_goes_on():
+    async with TaskManager() as manager:
+        task_id = ManagedBackgroundTasks(manager).add_task(asyncio.sleep, 0)
+        execution = manager.driver.executions[task_id]
+        waiting = asyncio.ensure_future(manager.dispatcher.attend(execution))
+        execution.stop = (INTERRUPTED, "shutdown")  # before the first step of what was to drive it
+        await manager.drain()
+        assert not waiting.done()
+        await manager.driver.abandon_all()
+        await waiting
+
+        assert [INTERRUPTED] == statuses(manager)
