@@ -286,9 +286,10 @@ class TaskManager:
     ) -> str:
         """Run ``func(*args, **kwargs)`` in the background at once, and return the task's id.
 
-        For code outside of a request: from any thread, without awaiting. Before `startup`, and without
-        a running event loop, the task waits for `startup` or `drain`. Takes and raises the same as
-        `ManagedBackgroundTasks.add_task`.
+        For code outside of a request: from any thread, without awaiting. It runs on the event loop of the
+        manager; before `startup` on the one that runs in the calling thread, where it is interrupted if
+        that one ends. Without either it waits for `startup` or `drain`, with ``persist=True`` always for
+        `startup`. Takes and raises the same as `ManagedBackgroundTasks.add_task`.
         """
         if idempotency_key is None and tags is None:
             return self._enqueue(func, args, kwargs, NOTHING)
