@@ -28,7 +28,6 @@ from taskflow.core.models import Failure, TaskRecord, TaskStatus
 from taskflow.core.running import call_on, running_loop, sliced
 from taskflow.core.waiters import Waiters
 from taskflow.execution.context import enter_task
-from taskflow.execution.gate import Gate
 from taskflow.execution.running.attempt import Execution
 from taskflow.execution.running.failure import describe, log_failure
 from taskflow.execution.running.stepping import stepped
@@ -209,7 +208,7 @@ class Driver:
         try:
             if not self._begin(execution, pool.name, waited):
                 return
-            if gate is not None and not await self._may_enter(execution, gate):
+            if gate is not None and not (await gate.start_is_stored() and self._may_enter(execution)):
                 return
             execution.begun = True  # only now: its RUNNING is known to be stored
             outcome = await runner.run(execution)
@@ -239,12 +238,11 @@ class Driver:
         if not self._store.succeed(execution.record):
             _say_late(execution, SUCCESS)
 
-    async def _may_enter(self, execution: Execution, gate: Gate) -> bool:
-        """Wait until a start is stored; false if the function may not be entered."""
-        stored = await gate.start_is_stored()
-        if stored and execution.stop is not None:  # its turn to be cancelled has not come yet
+    def _may_enter(self, execution: Execution) -> bool:
+        """Whether the function may be entered; not if a shutdown is about to end it in its turn."""
+        if execution.stop is not None:
             self._stopped(execution)
-        return stored and execution.stop is None
+        return execution.stop is None
 
     def _report(self, execution: Execution, error: BaseException) -> None:
         """Enter the state that a failed attempt has led to."""
