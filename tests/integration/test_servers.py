@@ -49,8 +49,8 @@ def assert_that_all_is_well(shop: Shop, states: dict[str, str], *may_be_interrup
     assert [row for row in rows.values() if row[2] is not None] == []  # nobody is still to do anything
 
 
-ENDS_WITH_A_WORKER = {"hypercorn": 0, "hypercorn-http2": 0, "granian": 1}
-"""Servers that do, and their exit status."""
+ENDS_WITH_A_WORKER = {"hypercorn": (0, 241), "hypercorn-http2": (0, 241), "granian": (1,)}
+"""Servers that do, and their exit status: hypercorn's tells whether the others had ended by then."""
 
 
 @under(
@@ -69,7 +69,7 @@ def test_whoever_kills_a_worker_every_promised_task_ends_and_none_runs_twice_tha
         began = shop.began(*(tasks[:3]))
         os.kill(began[0].pid, signal.SIGKILL)
         if kind in ENDS_WITH_A_WORKER:  # what watches over it starts it again
-            assert server.wait() == ENDS_WITH_A_WORKER[kind]
+            assert server.wait() in ENDS_WITH_A_WORKER[kind]
             with shop.under(kind) as next_one:
                 states = _let_all_end(shop, next_one, tasks)
         else:
