@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from taskflow import backends, observers
-from taskflow.admin import TaskAdmin, TaskAuthBackend
+from taskflow.core.events import BackendEvent, LifecycleEvent, LogEvent
 from taskflow.core.exceptions import (
     ArgumentsNotKeptError,
     BackendError,
@@ -34,20 +34,23 @@ from taskflow.execution.registry import TaskRegistry
 from taskflow.execution.running.middleware import TaskCall, TaskMiddleware
 from taskflow.execution.store import TaskStore
 from taskflow.manager import TaskManager
-from taskflow.observers import (
-    BackendEvent,
-    FileLogger,
-    InMemoryLogger,
-    LifecycleEvent,
-    LogEvent,
-    LoggerChain,
-    StdoutLogger,
-    TaskObserver,
-)
+from taskflow.observers.base import TaskObserver
+from taskflow.observers.chain import LoggerChain
 from taskflow.persistence.backend import SnapshotBackend
 from taskflow.persistence.snapshot import SnapshotScheduler
 from taskflow.version import __version__
 from taskflow.web.background import ManagedBackgroundTasks
+
+if TYPE_CHECKING:
+    from taskflow.admin import TaskAdmin, TaskAuthBackend
+    from taskflow.backends import PostgresBackend, RedisBackend, SqliteBackend
+    from taskflow.observers import (
+        FileLogger,
+        InMemoryLogger,
+        OpenTelemetryObserver,
+        PrometheusObserver,
+        StdoutLogger,
+    )
 
 __all__ = [
     "ArgumentsNotKeptError",
@@ -103,10 +106,28 @@ __all__ = [
     "task_log",
 ]
 
+# Imported at the first use: a worker that shows no dashboard and writes no file does not wait for them.
+_LAZY = {
+    "FileLogger": "taskflow.observers",
+    "InMemoryLogger": "taskflow.observers",
+    "OpenTelemetryObserver": "taskflow.observers",
+    "PostgresBackend": "taskflow.backends",
+    "PrometheusObserver": "taskflow.observers",
+    "RedisBackend": "taskflow.backends",
+    "SqliteBackend": "taskflow.backends",
+    "StdoutLogger": "taskflow.observers",
+    "TaskAdmin": "taskflow.admin",
+    "TaskAuthBackend": "taskflow.admin",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name in ("OpenTelemetryObserver", "PrometheusObserver"):
-        return getattr(observers, name)
-    if name in ("PostgresBackend", "RedisBackend", "SqliteBackend"):
-        return getattr(backends, name)
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    if name == "admin":
+        return import_module("taskflow.admin")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

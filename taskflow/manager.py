@@ -11,10 +11,10 @@ from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from fastapi import BackgroundTasks, FastAPI
 
+from taskflow import backends
 from taskflow.arguments.encryption import make_fernet
 from taskflow.arguments.keeper import ArgumentKeeper
 from taskflow.arguments.preview import ArgumentTexts, argument_preview, argument_texts
-from taskflow.backends import SqliteBackend
 from taskflow.core import forks
 from taskflow.core.checks import check_bool, check_choice, check_int, check_seconds
 from taskflow.core.complaints import Complaints
@@ -43,7 +43,6 @@ from taskflow.execution.store import TaskStore
 from taskflow.execution.stream import EventStream
 from taskflow.observers.base import TaskObserver
 from taskflow.observers.chain import LoggerChain
-from taskflow.observers.file import FileLogger, resolve_path
 from taskflow.persistence.backend import SnapshotBackend
 from taskflow.persistence.history import History
 from taskflow.persistence.persistence import EngineParts, Persistence, PersistenceOptions
@@ -627,7 +626,7 @@ def _backend(
         raise ConfigurationError("snapshot_backend", backend, "must be a SnapshotBackend")
     if backend is None and path is not None:
         try:
-            backend = SqliteBackend(path)
+            backend = backends.SqliteBackend(path)
         except ConfigurationError as error:
             raise ConfigurationError("snapshot_db", error.value, error.allowed) from error
     if check_bool("requeue_pending", requeue_pending) and backend is None:
@@ -644,6 +643,8 @@ def _observers(
     observers = list(loggers or ())
     if log_file is None:
         return observers
+    from taskflow.observers.file import FileLogger, resolve_path
+
     try:
         path = resolve_path(log_file)
         if not any(isinstance(observer, FileLogger) and observer.path == path for observer in observers):
