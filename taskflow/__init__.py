@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from taskflow.core.events import BackendEvent, LifecycleEvent, LogEvent
@@ -37,7 +37,6 @@ from taskflow.manager import TaskManager
 from taskflow.observers.base import TaskObserver
 from taskflow.observers.chain import LoggerChain
 from taskflow.persistence.backend import SnapshotBackend
-from taskflow.persistence.snapshot import SnapshotScheduler
 from taskflow.version import __version__
 from taskflow.web.background import ManagedBackgroundTasks
 
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
         PrometheusObserver,
         StdoutLogger,
     )
+    from taskflow.persistence.snapshot import SnapshotScheduler
 
 __all__ = [
     "ArgumentsNotKeptError",
@@ -114,6 +114,7 @@ _LAZY = {
     "PostgresBackend": "taskflow.backends",
     "PrometheusObserver": "taskflow.observers",
     "RedisBackend": "taskflow.backends",
+    "SnapshotScheduler": "taskflow.persistence.snapshot",
     "SqliteBackend": "taskflow.backends",
     "StdoutLogger": "taskflow.observers",
     "TaskAdmin": "taskflow.admin",
@@ -123,9 +124,9 @@ _LAZY = {
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+        return getattr(importlib.import_module(_LAZY[name]), name)
     if name == "admin":
-        return import_module("taskflow.admin")
+        return importlib.import_module("taskflow.admin")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

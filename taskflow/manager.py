@@ -7,7 +7,7 @@ import contextvars
 import logging
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from fastapi import BackgroundTasks, FastAPI
 
@@ -26,7 +26,7 @@ from taskflow.core.exceptions import (
     TaskNotFoundError,
 )
 from taskflow.core.models import TaskRecord, TaskStatus
-from taskflow.core.options import NOTHING, TaskOptions, Where, accepting
+from taskflow.core.options import NOTHING, PersistenceOptions, TaskOptions, Where, accepting
 from taskflow.core.query import MAX_PAGE, TaskQuery
 from taskflow.execution.dispatch import Dispatcher, Lane
 from taskflow.execution.driver import Driver
@@ -45,10 +45,12 @@ from taskflow.observers.base import TaskObserver
 from taskflow.observers.chain import LoggerChain
 from taskflow.persistence.backend import SnapshotBackend
 from taskflow.persistence.history import History
-from taskflow.persistence.persistence import EngineParts, Persistence, PersistenceOptions
 from taskflow.web import injection, lifespan
 from taskflow.web.background import ManagedBackgroundTasks
 from taskflow.web.host import Runner
+
+if TYPE_CHECKING:
+    from taskflow.persistence.persistence import Persistence
 
 __all__ = ["TaskManager"]
 
@@ -191,9 +193,7 @@ class TaskManager:
         self._runners = Runners(pools, Chain.of(middleware), arguments)
         self.driver = Driver(self.store)
         self.dispatcher = Dispatcher(self.driver)
-        parts = EngineParts(self.stream, self.store, self.registry, arguments, self.dispatcher, self._runners)
-        self._persistence = None if backend is None else Persistence(backend, parts, persistence)
-        kept = self._persistence
+        kept = self._persistence = None if backend is None else self._persist(backend, persistence)
         self._scheduler = None if kept is None else kept.scheduler
         journal = None if kept is None else kept.journal
         self.enqueuer = Enqueuer(self.registry, self.store, self.driver, self._runners, arguments, journal)
@@ -220,6 +220,15 @@ class TaskManager:
         forks.watch(self)
         if self.logger is not None:
             self.logger.watch(self)
+
+    def _persist(self, backend: SnapshotBackend, options: PersistenceOptions) -> Persistence:
+        # Imported with the first backend: without one, nothing of it is needed.
+        from taskflow.persistence.persistence import EngineParts, Persistence
+
+        parts = EngineParts(
+            self.stream, self.store, self.registry, self._arguments, self.dispatcher, self._runners
+        )
+        return Persistence(backend, parts, options)
 
     # Registering and enqueueing
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute
@@ -20,6 +22,9 @@ from taskflow.core.exceptions import ConfigurationError
 from taskflow.manager import TaskManager
 
 __all__ = ["Metrics", "make_routers", "requests_of"]
+
+EXPORT: Final = "taskflow.metrics.export"
+"""What every `PrometheusObserver` imports, and with it prometheus_client."""
 
 
 def make_routers(
@@ -91,12 +96,14 @@ class Metrics:
 
     def mount(self, app: FastAPI) -> None:
         """Add the route."""
-        from taskflow.metrics import mount_metrics
-
         if self._has_observer():
+            from taskflow.metrics import mount_metrics
+
             mount_metrics(app, self._manager, self._path, self._token, require_token=self._require_token)
 
     def _has_observer(self) -> bool:
+        if EXPORT not in sys.modules:  # nobody has made an observer that could be the manager's
+            return False
         from taskflow.metrics.export import scrape_of
 
         try:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from taskflow.arguments.codec import ArgumentCodec
 from taskflow.arguments.encryption import decrypt, encrypt
 from taskflow.core.exceptions import ArgumentsNotKeptError, DecryptionError
 from taskflow.core.models import TaskRecord
 
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet, MultiFernet
+
+    from taskflow.arguments.codec import ArgumentCodec
 
 __all__ = ["ArgumentKeeper", "TaskFunction"]
 

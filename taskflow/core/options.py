@@ -1,4 +1,4 @@
-"""What can be said about how a task is executed, on the decorator or for one call.
+"""What can be said about how a task is executed, on the decorator or for one call; and how tasks are kept.
 
 Each option is one field of `TaskOptions`: its name, its type, its default, its check, and where it may
 be said. Whoever takes options takes one `TaskOptions`; nobody lists them again.
@@ -19,6 +19,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, cast
 
 from taskflow.core.checks import (
     check_bool,
+    check_days,
     check_factor,
     check_int,
     check_seconds,
@@ -30,6 +31,7 @@ from taskflow.core.exceptions import ConfigurationError
 __all__ = [
     "DEFAULTS",
     "NOTHING",
+    "PersistenceOptions",
     "TaskConfig",
     "TaskOptions",
     "Where",
@@ -268,3 +270,40 @@ def accepting(
         return cast("Callable[Concatenate[S, P], R]", take)
 
     return decorate
+
+
+SECONDS: Final = (
+    "snapshot_interval",
+    "heartbeat_interval",
+    "lease_timeout",
+    "max_loop_stall",
+    "rescue_interval",
+)
+"""The options that are seconds, above 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersistenceOptions:
+    """Intervals, timeouts and limits of persistence; see the parameters of `TaskManager`.
+
+    Raises:
+        ConfigurationError: a value is out of range.
+    """
+
+    snapshot_interval: float = 60.0
+    retention_days: float | None = None
+    heartbeat_interval: float = 10.0
+    lease_timeout: float = 30.0
+    max_loop_stall: float = 600.0
+    rescue_interval: float = 5.0
+    max_rescues: int = 3
+
+    def __post_init__(self) -> None:
+        for name in SECONDS:
+            check_seconds(name, getattr(self, name), above=True)
+        if self.retention_days is not None:
+            check_days("retention_days", self.retention_days)
+        check_int("max_rescues", self.max_rescues, minimum=1)
+        if self.lease_timeout < 2 * self.heartbeat_interval:
+            allowed = f"must be at least twice the heartbeat_interval of {self.heartbeat_interval:g} seconds"
+            raise ConfigurationError("lease_timeout", self.lease_timeout, allowed)

@@ -15,12 +15,14 @@ import weakref
 from collections.abc import Callable, Hashable, Iterator
 from functools import cached_property, partial
 from types import FunctionType, MethodType
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
-from taskflow.arguments.codec import ArgumentCodec
 from taskflow.core.exceptions import ConfigurationError, DuplicateTaskNameError
 from taskflow.core.names import class_name, code_function, text_attribute, unwrapped
 from taskflow.core.options import DEFAULTS, TaskConfig, TaskOptions, Where
+
+if TYPE_CHECKING:
+    from taskflow.arguments.codec import ArgumentCodec
 
 __all__ = ["TaskEntry", "TaskRegistry"]
 
@@ -69,6 +71,8 @@ class TaskEntry:
     @cached_property
     def codec(self) -> ArgumentCodec:
         """Stores and revives the function's arguments; most tasks never need it."""
+        from taskflow.arguments.codec import ArgumentCodec
+
         return ArgumentCodec(self.func, self.name)
 
 

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from taskflow.arguments.keeper import ArgumentKeeper
 from taskflow.core.backoff import Backoff
-from taskflow.core.checks import check_days, check_int, check_seconds
 from taskflow.core.events import LifecycleEvent
-from taskflow.core.exceptions import BackendError, BackendUnavailableError, ConfigurationError
+from taskflow.core.exceptions import BackendError, BackendUnavailableError
 from taskflow.core.models import TaskRecord, TaskStatus
+from taskflow.core.options import PersistenceOptions
 from taskflow.execution.dispatch import Dispatcher
 from taskflow.execution.registry import TaskRegistry
 from taskflow.execution.running.runners import Runners
@@ -33,7 +33,7 @@ from taskflow.persistence.recovery import Recovery
 from taskflow.persistence.rows import to_row
 from taskflow.persistence.snapshot import SnapshotScheduler
 
-__all__ = ["Persistence", "PersistenceOptions"]
+__all__ = ["EngineParts", "Persistence"]
 
 logger = logging.getLogger("taskflow")
 
@@ -47,44 +47,8 @@ DELETED: Final = ("task %s (%s) stops: somebody has deleted its row from the sto
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds between tries to reach a backend that was away at the start, see `Backoff`."""
 
-SECONDS: Final = (
-    "snapshot_interval",
-    "heartbeat_interval",
-    "lease_timeout",
-    "max_loop_stall",
-    "rescue_interval",
-)
-"""The options that are seconds, above 0."""
-
 LAST_STEPS: Final = 2.0
 """Seconds for each of the last two steps of a shutdown, which have nothing to hand over."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PersistenceOptions:
-    """Intervals, timeouts and limits of persistence; see the parameters of `TaskManager`.
-
-    Raises:
-        ConfigurationError: a value is out of range.
-    """
-
-    snapshot_interval: float = 60.0
-    retention_days: float | None = None
-    heartbeat_interval: float = 10.0
-    lease_timeout: float = 30.0
-    max_loop_stall: float = 600.0
-    rescue_interval: float = 5.0
-    max_rescues: int = 3
-
-    def __post_init__(self) -> None:
-        for name in SECONDS:
-            check_seconds(name, getattr(self, name), above=True)
-        if self.retention_days is not None:
-            check_days("retention_days", self.retention_days)
-        check_int("max_rescues", self.max_rescues, minimum=1)
-        if self.lease_timeout < 2 * self.heartbeat_interval:
-            allowed = f"must be at least twice the heartbeat_interval of {self.heartbeat_interval:g} seconds"
-            raise ConfigurationError("lease_timeout", self.lease_timeout, allowed)
 
 
 @dataclass(frozen=True, slots=True)
