@@ -8,8 +8,10 @@ This pure ASGI middleware sees how the request ended, and settles what was left.
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
+from typing import Self
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -43,30 +45,19 @@ class RequestTasks:
         over: whether the request has ended; contexts copied from it live on in its tasks.
     """
 
-    __slots__ = (
-        "_scope",
-        "complete",
-        "failed",
-        "is_socket",
-        "manager",
-        "over",
-        "promises",
-        "refused",
-        "status",
-        "tasks",
-    )
+    # Defaults on the class: of most requests, none of these is ever set.
+    failed: bool | None = None
+    status: int | None = None
+    complete: bool = False
+    refused: bool = False
+    over: bool = False
 
     def __init__(self, manager: TaskHost, scope: Scope) -> None:
         self.tasks: list[tuple[TaskHost, Execution]] = []
-        self.manager = manager
-        self.failed: bool | None = None
-        self._scope = scope
-        self.is_socket = scope["type"] == "websocket"
-        self.status: int | None = None
-        self.complete = False
-        self.over = False
         self.promises: list[Gate] = []
-        self.refused = False
+        self.manager = manager
+        self.is_socket = scope["type"] == "websocket"
+        self._scope = scope
 
     def add(self, manager: TaskHost, execution: Execution) -> None:
         """Take note of a task; the first one makes it watch how the route ends."""
@@ -76,10 +67,13 @@ class RequestTasks:
             stack = self._scope.get("fastapi_function_astack")
             if isinstance(stack, AsyncExitStack):
                 self.failed = False
-                stack.push(self._leave)
+                stack.push(self)  # with an __exit__: of a function, contextlib finds out by an exception
         self.tasks.append((manager, execution))
 
-    def _leave(self, exc_type: type[BaseException] | None, *_: object) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         self.failed = exc_type is not None and not issubclass(exc_type, WebSocketDisconnect)
 
     def note(self, message: Message) -> None:
@@ -150,17 +144,14 @@ class TaskflowMiddleware:
             return
         request = RequestTasks(self.task_manager, scope)
 
-        async def noting_send(message: Message) -> None:
-            if request.refused:
-                return  # the rest of the response that was replaced
-            if request.promises and (reason := await request.keep_promises(message)) is not None:
-                request.refuse()
-                await _unavailable(reason)(scope, receive, send)
-                return
+        def noting_send(message: Message) -> Awaitable[None]:
+            # Not an async def: what most messages need is only passed on, in every request of the app.
+            if request.promises or request.refused:
+                return _send_if_kept(request, message, scope, receive, send)
             if request.tasks:  # other requests pay nothing
                 # Before: from now on the bytes may reach the client, also if this is cancelled meanwhile.
                 request.note(message)
-            await send(message)
+            return send(message)
 
         token = _request.set(request)
         raised = True
@@ -181,7 +172,9 @@ class TaskflowMiddleware:
             _request.reset(token)
             request.over = True
             if request.tasks:
-                await _settle(request, raised)
+                left = [each for each in request.tasks if not each[1].taken]
+                if left:
+                    await _settle(request, left, raised)
                 request.tasks.clear()  # each task's context names the request: a cycle, left to the collector
 
 
@@ -190,14 +183,27 @@ def _unavailable(reason: str) -> JSONResponse:
     return JSONResponse({"detail": reason}, 503, {"Retry-After": RETRY_AFTER})
 
 
-async def _settle(request: RequestTasks, raised: bool) -> None:
-    left: dict[TaskHost, list[Execution]] = {}
-    for manager, execution in request.tasks:
-        if execution.taken:
-            continue
+async def _send_if_kept(
+    request: RequestTasks, message: Message, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Send a message of a response once what the response promises is stored; another one if it cannot be."""
+    if request.refused:
+        return  # the rest of the response that was replaced
+    reason = await request.keep_promises(message)
+    if reason is not None:
+        request.refuse()
+        await _unavailable(reason)(scope, receive, send)
+        return
+    request.note(message)  # before, as above
+    await send(message)
+
+
+async def _settle(request: RequestTasks, left: list[tuple[TaskHost, Execution]], raised: bool) -> None:
+    starting: dict[TaskHost, list[Execution]] = {}
+    for manager, execution in left:
         if request.runs(execution, raised):
-            left.setdefault(manager, []).append(execution)
+            starting.setdefault(manager, []).append(execution)
         else:
             manager.dispatcher.driver.skip(execution, "not_dispatched")
-    for manager, executions in left.items():
+    for manager, executions in starting.items():
         await manager.dispatcher.follow_up(executions)
