@@ -40,7 +40,7 @@ format: $(STAMP) ## Format the code and apply the safe fixes of the linter
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(STAMP) ## Measure throughput and overhead; ARGS=metrics runs only that benchmark
+bench: $(STAMP) ## Measure throughput and overhead; ARGS=metrics runs only that benchmark, ARGS='against COMMIT' compares
 	$(PY) -m tests.benchmarks.run $(ARGS)
 
 chaos: $(STAMP) ## Kill instances and the store under load, and check every task; ARGS='sqlite=20 redis=5', or servers
