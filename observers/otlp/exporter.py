@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from opentelemetry.exporter.otlp.proto.http import Compression, trace_exporter
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
-from requests import Session
 
-from taskflow.observers.otlp.answers import Answer, Answers
+from taskflow.observers.otlp.answers import Answer, read_answers
 from taskflow.observers.otlp.encoding import lean_export
 
-logger = logging.getLogger("taskflow.observers")
+if TYPE_CHECKING:
+    from requests import Session
 
-CREDENTIAL_PROVIDERS = (
-    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
-    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER",
-)
-"""Variables that name a session for the official exporter to find."""
+logger = logging.getLogger("taskflow.observers")
 
 
 class OTLPSpanExporter(trace_exporter.OTLPSpanExporter):
@@ -46,7 +42,7 @@ class OTLPSpanExporter(trace_exporter.OTLPSpanExporter):
         headers: sent with each request.
         timeout: seconds for one batch, retries included.
         compression: of the body.
-        session: to send with, instead of one of the exporter's own.
+        session: of ``requests``, to send with, instead of what the exporter makes by itself.
         max_request_size: bytes; a larger batch is dropped. 64 MiB by default.
         meter_provider: for the exporter's own metrics.
     """
@@ -65,8 +61,6 @@ class OTLPSpanExporter(trace_exporter.OTLPSpanExporter):
         max_request_size: int | None = None,
         meter_provider: MeterProvider | None = None,
     ) -> None:
-        if session is None and not any(map(os.environ.get, CREDENTIAL_PROVIDERS)):
-            session = Session()  # as the official exporter does
         super().__init__(
             endpoint,
             certificate_file,
@@ -80,7 +74,7 @@ class OTLPSpanExporter(trace_exporter.OTLPSpanExporter):
             meter_provider=meter_provider,
         )
         self.lost = 0
-        self._answers = Answers(session) if session is not None else None
+        self._answers = read_answers(self)
         self._send = lean_export()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from taskflow import OpenTelemetryObserver
 from taskflow.observers.otel_flush import in_daemon_thread
-from taskflow.observers.otlp import BatchSpanProcessor, OTLPSpanExporter, processor
+from taskflow.observers.otlp import BatchSpanProcessor, OTLPSpanExporter, answers, processor
 from taskflow.observers.otlp.sample import sample_spans
 from tests.otlp import Answer, Collector, partly, running_collector
 from tests.processes import PATIENCE
@@ -86,7 +86,7 @@ def test_environment_variables_are_the_official_exporters(
 
 @BOTH
 @pytest.mark.parametrize(
-    ("answers", "result", "sent"),
+    ("script", "result", "sent"),
     [
         ([Answer(503, AT_ONCE), Answer(429, AT_ONCE)], SUCCESS, 3),
         ([Answer(503, AT_ONCE)] * 9, FAILURE, 6),
@@ -100,11 +100,11 @@ def test_environment_variables_are_the_official_exporters(
 )
 def test_errors_are_repeated_and_given_up_as_by_the_official_exporter(
     exporter_class: type[trace_exporter.OTLPSpanExporter],
-    answers: list[Answer],
+    script: list[Answer],
     result: SpanExportResult,
     sent: int,
 ) -> None:
-    with running_collector(*answers) as collector:
+    with running_collector(*script) as collector:
         exporter = exporter_class(collector.traces)
         assert (result, sent) == (exporter.export(spans()), len(collector.bodies))
         assert [collector.bodies[0]] * sent == collector.bodies
@@ -137,7 +137,7 @@ def test_a_redirect_is_no_success(caplog: pytest.LogCaptureFixture) -> None:
         exporter = OTLPSpanExporter(collector.traces)
         assert (FAILURE, 2) == (exporter.export(spans()), exporter.lost)
     assert [
-        "The collector did not take 2 of 2 spans: redirected to https://new.example/, which is not followed"
+        "The collector did not take 2 of 2 spans: it answered 307, and redirects are not followed"
     ] == messages(caplog)
 
 
@@ -159,8 +159,21 @@ def test_a_session_of_a_credential_provider_is_found_by_the_official_exporter(
     session.headers["Authorization"] = "Bearer 1"
     monkeypatch.setenv("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "mine")
     monkeypatch.setattr(trace_exporter, "_load_session_from_envvar", lambda name: session)
-    OTLPSpanExporter(collector.traces).export(spans())
-    assert "Bearer 1" == collector.headers[0]["Authorization"]
+    collector.answers.append(partly(1, "full"))
+    exporter = OTLPSpanExporter(collector.traces)
+    exporter.export(spans())
+    assert ("Bearer 1", 1) == (collector.headers[0]["Authorization"], exporter.lost)
+
+
+def test_an_unknown_transport_is_told_and_still_used(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(answers, "getattr", lambda thing, name, default: default, raising=False)
+    exporter = OTLPSpanExporter(collector.traces)
+    assert (SUCCESS, ["run sample", ""]) == (exporter.export(spans()), collector.names())
+    assert [
+        "This version of the official exporter is unknown: partial successes are not noticed"
+    ] == messages(caplog)
 
 
 def test_a_batch_beyond_the_largest_request_is_dropped_and_told(
