@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import dashboard, hotpath, http, memory, metrics, persistence, throughput, tracing
+from tests.benchmarks import dashboard, hotpath, http, memory, metrics, otlp, persistence, throughput, tracing
 from tests.benchmarks.compare import comparison
 from tests.benchmarks.table import machine
 
@@ -21,6 +21,7 @@ BENCHMARKS = {
     "tracing": tracing.run,
     "persistence": persistence.run,
     "hotpath": hotpath.run,
+    "otlp": otlp.run,
     "compare": comparison.run,
 }
 
