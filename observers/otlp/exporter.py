@@ -38,7 +38,9 @@ class OTLPSpanExporter(trace_exporter.OTLPSpanExporter):
     Args:
         endpoint: URL with path; otherwise from ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`` or
             ``OTEL_EXPORTER_OTLP_ENDPOINT``, by default ``http://localhost:4318/v1/traces``.
-        certificate_file, client_key_file, client_certificate_file: paths of PEM files for TLS.
+        certificate_file: path of a PEM file with the authorities to trust, for TLS.
+        client_key_file: path of a PEM file with the client's key.
+        client_certificate_file: path of a PEM file with the client's certificate.
         headers: sent with each request.
         timeout: seconds for one batch, retries included.
         compression: of the body.

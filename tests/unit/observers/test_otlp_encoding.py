@@ -157,6 +157,47 @@ def test_spans_are_grouped_by_equal_resources_and_scopes(data: st.DataObject, se
     assert outcome(official, spans) == outcome(ours, spans)
 
 
+def odd_status() -> Status:
+    status = Status(StatusCode.ERROR, "told")
+    status._status_code = StatusCode.UNSET
+    return status
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "began at 0": {"start_time": 0},
+    "never began": {"start_time": None},
+    "ended at 0": {"end_time": 0},
+    "never ended": {"end_time": None},
+    "ended after the year 2554": {"end_time": 2**64},
+    "no name": {"name": None},
+    "a name that is a number": {"name": 1},
+    "an empty key": {"attributes": {"": 1, "a": 2}},
+    "a key that is a number": {"attributes": {1: 1, "a": 2}},
+    "a key with a lone surrogate": {"attributes": {"\ud800": 1, "a": 2}},
+    "no attributes": {"attributes": None},
+    "attributes that cannot be copied": {"attributes": BoundedAttributes(attributes={"a": {}}).items()},
+    "an event at 0": {"events": [Event("a", None, 0)]},
+    "an event without a name": {"events": [Event("", {"a": 1}, 1)]},
+    "a status that says nothing and has a text": {"status": odd_status()},
+    "no status": {"status": None},
+    "dropped events and links, and none left": {"events": bounded([], 1), "links": bounded([], 2)},
+    "a parent without an id": {"parent": SpanContext(0, 0, is_remote=True)},
+    "an id that is too large": {"context": SpanContext(2**128, 1, is_remote=False)},
+    "no context": {"context": None},
+    "an unknown kind": {"kind": 7},
+    "a list": {"attributes": {"a": [1, "b", None], "b": []}},
+    "a list of lists": {"attributes": {"a": ((1,), ())}},
+    "numbers that are other classes": {"attributes": {"a": Colour.RED, "b": Text("c"), "d": Decimal(1)}},
+}
+
+
+@pytest.mark.parametrize("oddity", ODD)
+def test_odd_spans_are_left_to_the_official_encoder(oddity: str) -> None:
+    usual = {"name": "odd", "context": SpanContext(1, 2, is_remote=False), "start_time": 1, "end_time": 2}
+    span = ReadableSpan(**{**usual, "resource": Resource({}), **ODD[oddity]})
+    assert outcome(official, [*sample_spans(), span]) == outcome(ours, [*sample_spans(), span])
+
+
 def finished(limits: SpanLimits | None = None, **arguments: Any) -> list[ReadableSpan]:
     """Spans as the SDK hands them over: a producer, and below it one with events, links and an error."""
     exporter = InMemorySpanExporter()
