@@ -40,12 +40,14 @@ def _grouped(spans: Sequence[ReadableSpan]) -> dict[Resource, Scopes]:
     groups: dict[Resource, Scopes] = {}
     # Equal resources and scopes belong together, but to compare them costs more than to encode a span.
     known: dict[tuple[int, int], list[bytes]] = {}
+    alive: list[object] = []  # an id belongs to an object as long as that lives
     for span in spans:
         resource, scope = span.resource, span.instrumentation_scope
         found = known.get((id(resource), id(scope)))
         if found is None:
             found = groups.setdefault(resource, {}).setdefault(scope or None, [])
             known[id(resource), id(scope)] = found
+            alive += (resource, scope)
         found.append(field(b"\x12", _span(span)))
     return groups
 

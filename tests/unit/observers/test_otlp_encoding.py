@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from enum import IntEnum
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -155,6 +156,29 @@ def test_spans_are_grouped_by_equal_resources_and_scopes(data: st.DataObject, se
     spans = data.draw(st.lists(shared | readable_spans(), max_size=8))
     random.Random(seed).shuffle(spans)
     assert outcome(official, spans) == outcome(ours, spans)
+
+
+class Fleeting(ReadableSpan):
+    """A span whose resource is made when it is asked for, and belongs to nobody."""
+
+    made: ClassVar[list[weakref.ref[Resource]]] = []
+    alive: ClassVar[list[bool]] = []
+
+    @property
+    def resource(self) -> Resource:
+        type(self).alive = [reference() is not None for reference in self.made]
+        resource = Resource({"number": self.start_time})
+        self.made.append(weakref.ref(resource))
+        return resource
+
+
+def test_a_resource_that_nobody_keeps_lives_as_long_as_another_one_might_get_its_address() -> None:
+    context = SpanContext(1, 2, is_remote=False)
+    spans = [Fleeting("a", context, start_time=1 + number % 2, end_time=9) for number in range(5)]
+    expected = official(spans)
+    Fleeting.made.clear()
+    assert expected == request_bytes(spans)
+    assert [True] * 4 == Fleeting.alive
 
 
 def odd_status() -> Status:
