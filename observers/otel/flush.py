@@ -49,5 +49,8 @@ def in_daemon_thread(flush: Callable[[], bool]) -> Future[bool]:
         except Exception as exc:
             flushing.set_exception(exc)
 
-    threading.Thread(target=run, name="taskflow-otel-flush", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="taskflow-otel-flush", daemon=True).start()
+    except RuntimeError:  # the interpreter is ending, and from Python 3.12 on starts no more threads
+        run()
     return flushing

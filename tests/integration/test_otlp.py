@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -263,6 +264,22 @@ def test_a_flush_after_shutdown_is_false(collector: Collector) -> None:
     batches = BatchSpanProcessor(OTLPSpanExporter(collector.traces))
     batches.shutdown()
     assert not batches.force_flush()
+
+
+class NoMoreThreads:
+    def __init__(self, **_: object) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+
+def test_a_flush_while_the_interpreter_ends_does_without_a_thread(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = traced(BatchSpanProcessor(OTLPSpanExporter(collector.traces)))
+    end_spans(provider, "last")
+    monkeypatch.setitem(in_daemon_thread.__globals__, "threading", SimpleNamespace(Thread=NoMoreThreads))
+    assert provider.force_flush()
+    assert ["last"] == collector.names()
+    provider.shutdown()
 
 
 async def test_the_observer_says_at_its_end_that_spans_were_lost(caplog: pytest.LogCaptureFixture) -> None:
