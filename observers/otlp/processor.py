@@ -5,7 +5,7 @@ from __future__ import annotations
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import export
 
-from taskflow.observers.otel_flush import in_daemon_thread
+from taskflow.observers.otel.flush import in_daemon_thread
 from taskflow.observers.otlp.exporter import OTLPSpanExporter
 
 FLUSH_TIMEOUT = 30_000

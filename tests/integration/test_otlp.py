@@ -18,10 +18,12 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from taskflow import OpenTelemetryObserver
-from taskflow.observers.otel_flush import in_daemon_thread
-from taskflow.observers.otlp import BatchSpanProcessor, OTLPSpanExporter, answers, processor
+from taskflow import OpenTelemetryObserver, TaskManager, task_log
+from taskflow.observers.otel.flush import in_daemon_thread
+from taskflow.observers.otel.lean import LeanSpan
+from taskflow.observers.otlp import BatchSpanProcessor, OTLPSpanExporter, answers, processor, request
 from taskflow.observers.otlp.sample import sample_spans
+from taskflow.observers.otlp.spans import span_bytes
 from tests.otlp import Answer, Collector, partly, running_collector
 from tests.processes import PATIENCE
 
@@ -280,6 +282,26 @@ def test_a_flush_while_the_interpreter_ends_does_without_a_thread(
     assert provider.force_flush()
     assert ["last"] == collector.names()
     provider.shutdown()
+
+
+async def test_taskflows_own_spans_are_lean_and_are_encoded_by_us(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = BatchSpanProcessor(OTLPSpanExporter(collector.traces))
+    seen: list[type] = []
+    monkeypatch.setattr(request, "span_bytes", lambda span: (seen.append(type(span)), span_bytes(span))[1])
+    manager = TaskManager(loggers=[OpenTelemetryObserver(traced(batches))])
+
+    @manager.task()
+    async def work() -> None:
+        task_log("done", number=1)
+
+    async with manager:
+        manager.enqueue(work)
+        await manager.drain()
+    assert ["enqueue work", "run work"] == collector.names()
+    assert [LeanSpan] * 2 == seen
+    batches.shutdown()
 
 
 async def test_the_observer_says_at_its_end_that_spans_were_lost(caplog: pytest.LogCaptureFixture) -> None:
