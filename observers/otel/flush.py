@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol, runtime_checkable
 
@@ -26,27 +27,30 @@ async def force_flush(provider: object, seconds: float) -> None:
     """
     if not isinstance(provider, Flushable):
         return
-    flushing = _start(provider, seconds)
+    name = type(provider).__name__
+    flushing = in_daemon_thread(lambda: provider.force_flush(int(seconds * 1000)))
     try:
-        flushed = await asyncio.wait_for(asyncio.wrap_future(flushing), seconds)
+        if not await asyncio.wait_for(asyncio.wrap_future(flushing), seconds):
+            logger.warning("%s was not flushed: some of what it had buffered may be lost", name)
     except TimeoutError:
-        flushed = False
-    if not flushed:
-        logger.warning("%s was not flushed within %g s", type(provider).__name__, seconds)
+        logger.warning("%s was not flushed within %g s", name, seconds)
 
 
-def _start(provider: Flushable, seconds: float) -> Future[bool]:
+def in_daemon_thread(flush: Callable[[], bool]) -> Future[bool]:
     """Flush in a daemon thread: the SDK's batch processor ignores the timeout, and the threads of
     `asyncio.to_thread` are waited for at exit, so that a dead collector would hold the process.
     """
     flushing: Future[bool] = Future()
     flushing.set_running_or_notify_cancel()
 
-    def flush() -> None:
+    def run() -> None:
         try:
-            flushing.set_result(provider.force_flush(int(seconds * 1000)))
+            flushing.set_result(flush())
         except Exception as exc:
             flushing.set_exception(exc)
 
-    threading.Thread(target=flush, name="taskflow-otel-flush", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="taskflow-otel-flush", daemon=True).start()
+    except RuntimeError:  # the interpreter is ending, and from Python 3.12 on starts no more threads
+        run()
     return flushing

@@ -48,6 +48,8 @@ __all__ = ["LeanSpan", "LeanSpans"]
 MULTI_PROCESSORS = (SynchronousMultiSpanProcessor, ConcurrentMultiSpanProcessor)
 EXPORTING = (BatchSpanProcessor, SimpleSpanProcessor)
 """Processors that do nothing with a span but to hand the finished one to an exporter."""
+MEETING = ("on_start", "_on_ending", "on_end")
+"""The methods by which a processor meets spans."""
 
 Processors = tuple[SpanProcessor, ...]
 
@@ -213,7 +215,7 @@ class LeanSpans(Spans):
 
     def _only_export(self, processors: Processors) -> bool:
         """Whether nobody sees spans while they are made, or finished ones before they are exported."""
-        if any(type(each) not in EXPORTING for each in processors):
+        if not all(_hands_over(type(each)) for each in processors):
             return False
         self._exporting = processors  # need not be looked at again
         return True
@@ -226,6 +228,17 @@ class LeanSpans(Spans):
         if not valid:
             return self._root
         return bool(flags & SAMPLED) and (self._remote if remote else self._local)
+
+
+def _hands_over(kind: type) -> bool:
+    """Whether a class of processors meets spans with the code of one of `EXPORTING`: whatever else a subclass
+    does, such as to flush in another way, the spans do not see.
+    """
+    return any(
+        issubclass(kind, known)
+        and all(getattr(kind, name, None) is getattr(known, name, None) for name in MEETING)
+        for known in EXPORTING
+    )
 
 
 def _is_plain(tracer: Tracer) -> bool:

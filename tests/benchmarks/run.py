@@ -23,6 +23,7 @@ BENCHMARKS = {
     "tracing": "tracing",
     "persistence": "persistence",
     "hotpath": "hotpath",
+    "otlp": "otlp",
     "compare": "compare.comparison",
 }
 """The module of each, below `tests.benchmarks`; its ``run()`` measures and prints. Here in their order."""

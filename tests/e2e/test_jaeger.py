@@ -67,7 +67,9 @@ class Shop:
 
 @contextmanager
 def shop(jaeger: Jaeger, *, exporter: str = "http", **options: str) -> Iterator[Shop]:
-    """Start the app; ``exporter`` is ``http``, ``grpc``, or ``environment`` for FastAPI's own set-up."""
+    """Start the app; ``exporter`` is ``http`` or ``grpc`` for the official ones, ``taskflow`` for that of
+    `taskflow.observers.otlp`, or ``environment`` for FastAPI's own set-up.
+    """
     service = f"shop-{uuid.uuid4()}"
     if exporter == "environment":
         options |= {"OTEL_EXPORTER_OTLP_ENDPOINT": jaeger.otlp_http, "OTEL_SERVICE_NAME": service}
@@ -104,7 +106,7 @@ def is_error(span: JaegerSpan) -> bool:
     return span.tags.get("otel.status_code") == "ERROR"
 
 
-@pytest.mark.parametrize("exporter", ["http", "grpc", "environment"])
+@pytest.mark.parametrize("exporter", ["http", "grpc", "taskflow", "environment"])
 def test_a_request_whose_task_fails_twice_and_then_succeeds_is_one_trace(
     jaeger: Jaeger, exporter: str
 ) -> None:

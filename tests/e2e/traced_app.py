@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from taskflow import ManagedBackgroundTasks, OpenTelemetryObserver, TaskManager, get_task_context, task_log
+from taskflow.observers import otlp
 
 ENV = os.environ
 LIMIT = int(ENV["LIMIT"]) if "LIMIT" in ENV else None
@@ -31,9 +32,17 @@ def exporter() -> SpanExporter:
     return HttpExporter(endpoint=ENV["ENDPOINT"] + "/v1/traces")
 
 
+def processor() -> BatchSpanProcessor:
+    if ENV.get("EXPORTER") == "taskflow":
+        return otlp.BatchSpanProcessor(
+            otlp.OTLPSpanExporter(ENV["ENDPOINT"] + "/v1/traces"), max_queue_size=50_000
+        )
+    return BatchSpanProcessor(exporter(), max_queue_size=50_000)
+
+
 def own_provider() -> TracerProvider:
     provider = TracerProvider(resource=Resource.create({"service.name": ENV["SERVICE"], "ip": "127.0.0.1"}))
-    provider.add_span_processor(BatchSpanProcessor(exporter(), max_queue_size=50_000))
+    provider.add_span_processor(processor())
     return provider
 
 

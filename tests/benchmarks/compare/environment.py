@@ -25,6 +25,7 @@ SHARED = (
     "anyio",
     "fastapi",
     "opentelemetry-api",
+    "opentelemetry-exporter-otlp-proto-http",
     "opentelemetry-sdk",
     "prometheus-client",
     "pydantic",

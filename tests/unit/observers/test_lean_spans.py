@@ -33,7 +33,7 @@ from opentelemetry.sdk.trace import (
 from opentelemetry.sdk.trace import Event as SdkEvent
 from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.trace import Tracer as SdkTracer
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
@@ -349,6 +349,32 @@ def test_a_finished_span_can_be_copied_as_those_of_the_sdk() -> None:
     (span,) = started.exporter.get_finished_spans()
     assert isinstance(span, LeanSpan)
     assert told(span) == told(copy.deepcopy(span)) == told(copy.copy(span))
+
+
+class Flushing(BatchSpanProcessor):
+    """Another flush is nothing that a span sees."""
+
+    def force_flush(self, timeout_millis: int | None = None) -> bool:
+        return super().force_flush(timeout_millis)
+
+
+class Counting(BatchSpanProcessor):
+    """Another `on_end` meets the spans."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        super().on_end(span)
+
+
+@pytest.mark.parametrize(("processor_class", "lean"), [(Flushing, True), (Counting, False)])
+def test_a_processor_meets_lean_spans_only_by_the_methods_of_the_sdk(
+    processor_class: type[BatchSpanProcessor], lean: bool
+) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor_class(exporter))
+    asyncio.run(run_tasks(TaskManager(loggers=[OpenTelemetryObserver(provider)]), provider.get_tracer("x")))
+    provider.shutdown()
+    assert lean == (LeanSpan in map(type, exporter.get_finished_spans()))
 
 
 def test_a_finished_span_does_not_change(caplog: pytest.LogCaptureFixture) -> None:
