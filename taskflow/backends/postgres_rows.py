@@ -81,19 +81,22 @@ def save_arrays(rows: Sequence[TaskRow]) -> dict[str, list[Any]]:
 def change_arrays(changes: Sequence[Change]) -> dict[str, list[Any]]:
     """Changes as the parameters of ``commit.sql``."""
     expected = [change.expected or (None, None) for change in changes]
-    return _columns([change.row for change in changes], COLUMNS) | {
-        # It can be large, and a change never writes it.
-        "payload": [None if change.expected else change.row.payload for change in changes],
+    columns = _columns([change.row for change in changes], COLUMNS) | {
         "expected_owner": [owner for owner, _ in expected],
         "expected_status": [status and status.value for _, status in expected],
     }
+    for name in FIXED:  # a change never writes them, and they can be large
+        pairs = zip(columns[name], changes, strict=True)
+        columns[name] = [value if change.expected is None else None for value, change in pairs]
+    # unnest() fills up what is too short with NULL.
+    return {name: [] if values.count(None) == len(values) else values for name, values in columns.items()}
 
 
 def _columns(rows: Sequence[TaskRow], names: tuple[str, ...]) -> dict[str, list[Any]]:
     values = map(attrgetter(*names), rows)
     columns = dict(zip(names, map(list, zip(*values, strict=True)), strict=True))
     columns["status"] = [status.value for status in columns["status"]]
-    columns["labels"] = [json.dumps(labels) for labels in columns["labels"]]
+    columns["labels"] = [json.dumps(labels) if labels else "[]" for labels in columns["labels"]]
     # All numbers of an array have one type.
     columns["duration"] = [None if seconds is None else float(seconds) for seconds in columns["duration"]]
     return columns

@@ -15,6 +15,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from taskflow.backends.postgres import PostgresBackend
+from taskflow.backends.postgres_rows import change_arrays, sql
 from taskflow.backends.statements import migrations
 from taskflow.core.exceptions import BackendFormatError, BackendUnavailableError, ConfigurationError
 from taskflow.core.models import TaskRecord, TaskStatus
@@ -394,6 +395,21 @@ async def test_instances_that_add_the_same_rows_in_any_order_never_lock_each_oth
     back = [Change(row(task_id, owner="second")) for task_id in reversed(ids)]
     mine, theirs = await at_once(server, schema, first.commit(forth), second.commit(back))
     assert [not outcome.applied for outcome in mine] == [outcome.applied for outcome in reversed(theirs)]
+
+
+async def test_a_change_reads_its_own_rows_only_however_many_there_are(server, schema, make) -> None:
+    backend = make()
+    rows = [row(str(number)) for number in range(3_000)]
+    await backend.commit([Change(each) for each in rows])
+
+    changes = [Change(row(each.task_id, RUNNING), ("me", PENDING)) for each in rows[:2]]
+    text = f"EXPLAIN {sql('commit', schema)}"
+    parameters = {**change_arrays(changes), "namespace": "default"}
+    async with await psycopg.AsyncConnection.connect(server.dsn) as connection:
+        plan = [step for (step,) in await (await connection.execute(text, parameters)).fetchall()]
+    reads = [step for step in plan if " Scan " in step and " on tasks" in step]
+    assert 2 == len(reads), plan
+    assert all("Index Scan using tasks_pkey" in step for step in reads), plan
 
 
 async def test_a_key_may_be_longer_than_an_index_page(make) -> None:
