@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
@@ -14,7 +15,7 @@ from taskflow.core.query import Cursor, TaskQuery, microseconds
 from taskflow.persistence.backend import FIXED, Change
 from taskflow.persistence.rows import TaskRow
 
-__all__ = ["KIND", "Result", "change_arrays", "listing", "row_of", "save_arrays", "sql"]
+__all__ = ["KIND", "RARE", "Result", "change_arrays", "listing", "row_of", "save_arrays", "searches", "sql"]
 
 KIND: Final = "postgres"
 
@@ -58,6 +59,15 @@ PARTS: Final = {
         "updates": ", ".join(f"{name} = excluded.{name}" for name in SAVED if name != "task_id"),
     },
 }
+
+RARE: Final = 2_000
+"""A text that fewer rows may have is looked up. One that many have is soon met from the newest row on."""
+
+INDEXED: Final = re.compile("[0-9a-z]{3}")
+"""What a text must have to be looked up: in other languages it depends on the database what a letter is."""
+
+SPECIAL: Final = re.compile(r"[\\%_]")
+"""What means something else in a pattern of LIKE."""
 
 HAS_TAG: Final = """(
     labels ? %(tag)s
@@ -122,13 +132,36 @@ def row_of(values: tuple[Any, ...]) -> TaskRow:
 # Queried
 
 
-def listing(query: TaskQuery, schema: str) -> tuple[str, dict[str, Any]]:
-    """The statement that answers a query, and its parameters."""
+def searches(query: TaskQuery) -> Iterator[tuple[str, str]]:
+    """What the search index can be asked for a query, as the end of a function's name and its argument."""
+    if query.tag is not None:
+        yield "tag", query.tag
+    if query.q is not None and INDEXED.search(query.q.lower()):
+        yield "text", f"%{SPECIAL.sub(_escaped, query.q.lower())}%"
+
+
+def _escaped(special: re.Match[str]) -> str:
+    return f"\\{special[0]}"
+
+
+def listing(query: TaskQuery, schema: str, among: Sequence[str] | None = None) -> tuple[str, dict[str, Any]]:
+    """The statement that answers a query, and its parameters.
+
+    Args:
+        query: which rows.
+        schema: of the tables.
+        among: ids of all rows that can match, if they are known: then only those are read.
+    """
     parameters: dict[str, Any] = {"limit": query.limit}
     conditions = []
     for condition, values in _conditions(query):
         conditions.append(condition)
         parameters |= values
+    if among is not None:
+        conditions += ["task_id = ANY(%(among)s)", "(%(any)s OR status = ANY(%(statuses)s))"]
+        statuses = [status.value for status in query.status]
+        more = {"among": list(among), "statuses": statuses, "any": not statuses}
+        return _page(conditions, schema), parameters | more
     if not (statuses := _statuses(query)):
         return _page(conditions, schema), parameters
     page = _page(["status = wanted.status", *conditions], schema)

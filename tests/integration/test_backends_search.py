@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import hypothesis.strategies as st
 import pytest
@@ -22,7 +22,7 @@ from taskflow.core.models import TaskStatus
 from taskflow.core.query import TaskQuery
 from taskflow.persistence.backend import Change, SnapshotBackend
 from taskflow.persistence.rows import TaskRow
-from tests.backends import at, history, ids, row, to
+from tests.backends import Store, at, history, ids, new_store, row, to
 from tests.integration.test_backends_find import POPULATION, QUESTIONS
 from tests.integration.test_backends_properties import OPERATIONS, Operation, listed, quick
 from tests.integration.test_backends_properties import QUERIES as SHORT
@@ -45,9 +45,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "tasks.db"
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def stores(request: pytest.FixtureRequest) -> Callable[[], Store]:
+    return lambda: new_store(request.param, request)
+
+
 @asynccontextmanager
-async def opened(path: Path, **options: Any) -> AsyncIterator[SnapshotBackend]:
-    backend = SqliteBackend(path, **{"search_index": True, **options})
+async def opened(store: Store, **options: Any) -> AsyncIterator[SnapshotBackend]:
+    backend = store(**{"search_index": True, **options})
     await backend.open()
     try:
         yield backend
@@ -56,8 +61,10 @@ async def opened(path: Path, **options: Any) -> AsyncIterator[SnapshotBackend]:
 
 
 @pytest.mark.parametrize(("filters", "expected"), QUESTIONS, ids=lambda value: str(value)[:60])
-async def test_every_filter_that_is_given_holds(path: Path, filters: dict[str, Any], expected: str):
-    async with opened(path) as backend:
+async def test_every_filter_that_is_given_holds(
+    stores: Callable[[], Store], filters: dict[str, Any], expected: str
+):
+    async with opened(stores()) as backend:
         await backend.save(POPULATION)
         assert [f"a{digit}" for digit in expected] == ids(await backend.find(TaskQuery(**filters)))
 
@@ -65,11 +72,11 @@ async def test_every_filter_that_is_given_holds(path: Path, filters: dict[str, A
 @quick
 @given(found=listed(), queries=st.lists(SHORT | LONG, min_size=5, max_size=20))
 async def test_any_question_has_the_answer_of_the_one_in_memory(
-    tmp_path: Path, found: list[TaskRow], queries: list[TaskQuery]
+    stores: Callable[[], Store], found: list[TaskRow], queries: list[TaskQuery]
 ):
     model = MemoryBackend()
     await model.save(found)
-    async with opened(tmp_path / uuid4().hex) as backend:
+    async with opened(stores()) as backend:
         await backend.save(found)
         for query in queries:
             assert await model.find(query) == await backend.find(query)
@@ -78,10 +85,10 @@ async def test_any_question_has_the_answer_of_the_one_in_memory(
 @quick
 @given(operations=OPERATIONS, queries=st.lists(LONG, min_size=3, max_size=5))
 async def test_the_index_follows_any_sequence_of_calls(
-    tmp_path: Path, operations: list[Operation], queries: list[TaskQuery]
+    stores: Callable[[], Store], operations: list[Operation], queries: list[TaskQuery]
 ):
     model = MemoryBackend()
-    async with opened(tmp_path / uuid4().hex) as backend:
+    async with opened(stores()) as backend:
         for operation in operations:
             assert await operation(model) == await operation(backend)
         for query in queries:
@@ -89,23 +96,25 @@ async def test_the_index_follows_any_sequence_of_calls(
 
 
 async def test_text_that_many_rows_have_is_found_from_the_newest_on(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    stores: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("taskflow.backends.sqlite_search.RARE", 2)
-    async with opened(path) as backend:
+    monkeypatch.setattr("taskflow.backends.postgres.RARE", 2)
+    async with opened(stores()) as backend:
         await backend.save(POPULATION)
         assert ["a7", "a4", "a2", "a1"] == ids(await backend.find(TaskQuery(q="mail")))
         assert ["a3"] == ids(await backend.find(TaskQuery(q="customer=170")))
 
 
-async def test_rows_that_were_there_before_are_found_and_changes_by_instances_without_the_option_are(
-    path: Path,
+async def test_rows_from_before_are_found_and_those_of_instances_without_the_option(
+    stores: Callable[[], Store],
 ):
+    store = stores()
     waiting = row("x", RUNNING, created_at=at(10))
-    async with opened(path, search_index=False) as plain:
+    async with opened(store, search_index=False) as plain:
         await plain.save(POPULATION)
         await plain.commit([Change(waiting)])
-    async with opened(path) as backend, opened(path, search_index=False) as plain:
+    async with opened(store) as backend, opened(store, search_index=False) as plain:
         assert ["a2"] == ids(await backend.find(TaskQuery(q="timeout")))
         await plain.commit([to(row("x", FAILED, created_at=at(10), error="Refused"), waiting)])
         await plain.save([history("y", created_at=at(11), tags={"customer": "refused"})])
@@ -115,12 +124,12 @@ async def test_rows_that_were_there_before_are_found_and_changes_by_instances_wi
 
 
 async def test_a_vacuum_leaves_the_index_as_it_is(path: Path):
-    async with opened(path) as backend:
+    async with opened(partial(SqliteBackend, path)) as backend:
         await backend.save([history(f"{n}", tags={"number": f"{n:03}"}, end_time=at(n)) for n in range(50)])
         await backend.prune(at(40))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("VACUUM")
-    async with opened(path) as backend:
+    async with opened(partial(SqliteBackend, path)) as backend:
         assert ["45"] == ids(await backend.find(TaskQuery(tag="number=045")))
 
 

@@ -17,7 +17,12 @@ from psycopg.conninfo import make_conninfo
 from taskflow.backends.postgres import PostgresBackend
 from taskflow.backends.postgres_rows import change_arrays, sql
 from taskflow.backends.statements import migrations
-from taskflow.core.exceptions import BackendFormatError, BackendUnavailableError, ConfigurationError
+from taskflow.core.exceptions import (
+    BackendError,
+    BackendFormatError,
+    BackendUnavailableError,
+    ConfigurationError,
+)
 from taskflow.core.models import TaskRecord, TaskStatus
 from taskflow.core.query import TaskQuery
 from taskflow.persistence.backend import APPLIED, LOST, Change, Outcome
@@ -355,6 +360,51 @@ async def test_a_database_that_cannot_hold_every_text_is_refused(server, schema,
     tell(server, f"CREATE DATABASE {schema} ENCODING 'LATIN1' TEMPLATE template0")
     with pytest.raises(BackendFormatError, match="the encoding of the database is LATIN1; it must be UTF8"):
         await make(make_conninfo(server.dsn, dbname=schema)).open()
+
+
+# The search index
+
+
+async def test_rare_text_and_tags_are_looked_up_however_many_rows_there_are(server, schema, make) -> None:
+    await make(search_index=True).open()
+    settings = "SET enable_seqscan = off; SET enable_indexscan = off"  # as its functions have them
+    where = {
+        "search LIKE '%nothing%'": "tasks_search",
+        f"{schema}.tag_parts(labels) @> '{{a}}'": "tasks_tags",
+    }
+    with psycopg.connect(server.dsn) as connection:
+        connection.execute(settings)
+        for condition, index in where.items():
+            text = f"EXPLAIN SELECT task_id FROM {schema}.tasks WHERE owner IS NULL AND {condition}"
+            plan = "".join(step for (step,) in connection.execute(text))
+            assert f"Bitmap Index Scan on {index}" in plan
+
+
+async def test_without_the_right_to_install_the_extension_the_search_index_has_to_wait(
+    server, schema, make
+) -> None:
+    tell(server, f"CREATE DATABASE {schema}")
+    user = user_of(schema, server)
+    theirs = make_conninfo(server.dsn, dbname=schema)
+    with psycopg.connect(theirs, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {schema} AUTHORIZATION {schema}")
+        backend = make(make_conninfo(user, dbname=schema), search_index=True)
+        with pytest.raises(BackendUnavailableError, match='permission denied to create extension "pg_trgm"'):
+            await backend.open()
+        connection.execute("CREATE EXTENSION pg_trgm")
+    await backend.open()
+    assert [] == await backend.find(TaskQuery(q="nothing"))
+
+
+async def test_tables_that_were_dropped_meanwhile_are_made_again_with_the_search_index(
+    server, schema, make
+) -> None:
+    backend = make(search_index=True)
+    await backend.open()
+    tell(server, f"DROP SCHEMA {schema} CASCADE")
+    with pytest.raises(BackendError):
+        await backend.find(TaskQuery(q="nothing"))
+    assert [] == await backend.find(TaskQuery(q="nothing"))
 
 
 # Conditions
