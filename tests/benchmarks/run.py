@@ -8,7 +8,17 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import dashboard, hotpath, http, memory, metrics, persistence, throughput, tracing
+from tests.benchmarks import (
+    dashboard,
+    durable,
+    hotpath,
+    http,
+    memory,
+    metrics,
+    persistence,
+    throughput,
+    tracing,
+)
 from tests.benchmarks.compare import comparison
 from tests.benchmarks.table import machine
 
@@ -20,6 +30,7 @@ BENCHMARKS = {
     "dashboard": dashboard.run,
     "tracing": tracing.run,
     "persistence": persistence.run,
+    "durable": durable.run,
     "hotpath": hotpath.run,
     "compare": comparison.run,
 }
