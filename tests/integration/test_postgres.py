@@ -380,6 +380,20 @@ async def test_rare_text_and_tags_are_looked_up_however_many_rows_there_are(serv
             assert f"Bitmap Index Scan on {index}" in plan
 
 
+async def test_what_many_rows_of_a_large_table_have_is_not_looked_up(server, schema, make) -> None:
+    backend = make(search_index=True)
+    fields = {"created_at": NOW, "tags": {"k": "v"}, "end_time": NOW}
+    records = [TaskRecord(str(n), "often", TaskStatus.SUCCESS, **fields) for n in range(3_000)]
+    await backend.save([to_row(record, None) for record in records])
+    tell(server, f"UPDATE pg_class SET relpages = 2001 WHERE oid = '{schema}.tasks'::regclass")
+
+    for name, wanted in (("text", "%often%"), ("tag", "k")):
+        assert [("",)] * 5 == tell(server, f"SELECT {schema}.few_with_{name}('{wanted}', 5)")
+    assert [] == tell(server, f"SELECT {schema}.few_with_text('%never%', 5)")
+    newest = [each.task_id for each in await backend.find(TaskQuery(limit=3))]
+    assert newest == [each.task_id for each in await backend.find(TaskQuery(q="often", tag="k", limit=3))]
+
+
 async def test_without_the_right_to_install_the_extension_the_search_index_has_to_wait(
     server, schema, make
 ) -> None:
