@@ -58,19 +58,9 @@ class DurableTask:
     """
 
     __slots__ = (
-        "_journal",
-        "_waiters",
-        "deleted",
-        "holder",
-        "lost",
-        "queued",
-        "record",
-        "refused",
-        "rows",
-        "sent",
-        "status",
-        "stored_in",
-    )
+        "_journal", "_waiters", "deleted", "holder", "lost", "queued", "record", "refused", "rows", "sent",
+        "status", "stored_in",
+    )  # fmt: skip
 
     def __init__(self, journal: Journal, record: TaskRecord, status: TaskStatus | None = None) -> None:
         self.record = record
