@@ -110,6 +110,7 @@ class ArgumentCodec:
         parameters = [Parameter(each, namespace) for each in self._signature.parameters.values()]
         self._parameters = {parameter.name: parameter for parameter in parameters}
         self._adapter = _envelope_adapter(parameters)
+        self._empty: bytes | None = None
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """The arguments of one call as JSON, after a check that they are decoded unchanged.
@@ -118,9 +119,14 @@ class ArgumentCodec:
             TaskArgumentError: the function cannot be called with them, or an argument cannot be stored
                 and decoded unchanged.
         """
+        # A call without arguments is encoded, and checked, once.
+        if self._empty is not None and not args and not kwargs:
+            return self._empty
         values = self._bind(args, kwargs)
         data, defect = self._attempt(len(args), typed=values, plain={})
         if defect is None:
+            if not args and not kwargs:
+                self._empty = data
             return data
         plain = {name: value for name, value in values.items() if self._is_plain(name, value)}
         typed = {name: value for name, value in values.items() if name not in plain}

@@ -8,8 +8,18 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from taskflow.backends.postgres_rows import KIND, Result, change_arrays, listing, row_of, save_arrays, sql
-from taskflow.core.checks import check_int, check_seconds, is_storable, not_installed
+from taskflow.backends.postgres_rows import (
+    KIND,
+    RARE,
+    Result,
+    change_arrays,
+    listing,
+    row_of,
+    save_arrays,
+    searches,
+    sql,
+)
+from taskflow.core.checks import check_bool, check_int, check_seconds, is_storable, not_installed
 from taskflow.core.exceptions import ConfigurationError
 from taskflow.core.models import TaskStatus
 from taskflow.core.query import Cursor, TaskQuery, microseconds
@@ -54,6 +64,9 @@ class PostgresBackend(SnapshotBackend):
         timeout: seconds after which an operation fails, including the wait for a connection.
         namespace: keeps the tasks of several applications in one schema apart: their keys, claims,
             listings and counts. Instances with the same schema and namespace share their rows.
+        search_index: make indexes for the filters ``tag`` and ``q``, so that rare text is found at once in
+            a long history. Each task then takes longer to store. Once made, they stay, and all instances
+            keep them up to date. They need the extension ``pg_trgm``, which is installed if the user may.
 
     Raises:
         ConfigurationError: an option has a value that it cannot have, or psycopg is not installed.
@@ -69,13 +82,15 @@ class PostgresBackend(SnapshotBackend):
         max_connections: int = 4,
         timeout: float = 10.0,
         namespace: str = NAMESPACE,
+        search_index: bool = False,
     ) -> None:
         self.namespace = check_namespace(namespace)
+        check_bool("search_index", search_index)
         try:
             from taskflow.backends.postgres_server import PostgresServer
         except ImportError as error:
             raise not_installed("dsn", "psycopg[binary]", extra="postgres") from error
-        self._server = PostgresServer(dsn, _check_schema(schema))
+        self._server = PostgresServer(dsn, _check_schema(schema), search_index)
         self._max_connections = check_int("max_connections", max_connections, minimum=1)
         self._timeout = check_seconds("timeout", timeout, above=True)
         self._connections: ConnectionPool | None = None
@@ -113,8 +128,19 @@ class PostgresBackend(SnapshotBackend):
         return row_of(found[0]) if found else None
 
     async def find(self, query: TaskQuery) -> list[TaskRow]:
-        text, parameters = listing(query, self._server.schema)
+        among = await self._few(query) if self._server.search_index else None
+        if among is not None and not among:
+            return []
+        text, parameters = listing(query, self._server.schema, among)
         return [row_of(values) for values in await self._tell(text, parameters)]
+
+    async def _few(self, query: TaskQuery) -> list[str] | None:
+        """The ids of all rows that can match, if they are few; ``None`` if the search index does not help."""
+        for what, wanted in searches(query):
+            found = await self._ask("few", {"wanted": wanted, "most": RARE}, what=what)
+            if len(found) < RARE:
+                return [task_id for (task_id,) in found]
+        return None
 
     async def count(self) -> dict[TaskStatus, StatusTotal]:
         return {TaskStatus(status): StatusTotal(*total) for status, *total in await self._ask("count")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
@@ -14,7 +15,7 @@ from taskflow.core.query import Cursor, TaskQuery, microseconds
 from taskflow.persistence.backend import FIXED, Change
 from taskflow.persistence.rows import TaskRow
 
-__all__ = ["KIND", "Result", "change_arrays", "listing", "row_of", "save_arrays", "sql"]
+__all__ = ["KIND", "RARE", "Result", "change_arrays", "listing", "row_of", "save_arrays", "searches", "sql"]
 
 KIND: Final = "postgres"
 
@@ -59,6 +60,15 @@ PARTS: Final = {
     },
 }
 
+RARE: Final = 2_000
+"""A text that fewer rows may have is looked up. One that many have is soon met from the newest row on."""
+
+INDEXED: Final = re.compile("[0-9a-z]{3}")
+"""What a text must have to be looked up: in other languages it depends on the database what a letter is."""
+
+SPECIAL: Final = re.compile(r"[\\%_]")
+"""What means something else in a pattern of LIKE."""
+
 HAS_TAG: Final = """(
     labels ? %(tag)s
     OR EXISTS (SELECT FROM jsonb_array_elements_text(labels) AS label WHERE starts_with(label, %(key)s))
@@ -81,19 +91,22 @@ def save_arrays(rows: Sequence[TaskRow]) -> dict[str, list[Any]]:
 def change_arrays(changes: Sequence[Change]) -> dict[str, list[Any]]:
     """Changes as the parameters of ``commit.sql``."""
     expected = [change.expected or (None, None) for change in changes]
-    return _columns([change.row for change in changes], COLUMNS) | {
-        # It can be large, and a change never writes it.
-        "payload": [None if change.expected else change.row.payload for change in changes],
+    columns = _columns([change.row for change in changes], COLUMNS) | {
         "expected_owner": [owner for owner, _ in expected],
         "expected_status": [status and status.value for _, status in expected],
     }
+    for name in FIXED:  # a change never writes them, and they can be large
+        pairs = zip(columns[name], changes, strict=True)
+        columns[name] = [value if change.expected is None else None for value, change in pairs]
+    # unnest() fills up what is too short with NULL.
+    return {name: [] if values.count(None) == len(values) else values for name, values in columns.items()}
 
 
 def _columns(rows: Sequence[TaskRow], names: tuple[str, ...]) -> dict[str, list[Any]]:
     values = map(attrgetter(*names), rows)
     columns = dict(zip(names, map(list, zip(*values, strict=True)), strict=True))
     columns["status"] = [status.value for status in columns["status"]]
-    columns["labels"] = [json.dumps(labels) for labels in columns["labels"]]
+    columns["labels"] = [json.dumps(labels) if labels else "[]" for labels in columns["labels"]]
     # All numbers of an array have one type.
     columns["duration"] = [None if seconds is None else float(seconds) for seconds in columns["duration"]]
     return columns
@@ -119,13 +132,36 @@ def row_of(values: tuple[Any, ...]) -> TaskRow:
 # Queried
 
 
-def listing(query: TaskQuery, schema: str) -> tuple[str, dict[str, Any]]:
-    """The statement that answers a query, and its parameters."""
+def searches(query: TaskQuery) -> Iterator[tuple[str, str]]:
+    """What the search index can be asked for a query, as the end of a function's name and its argument."""
+    if query.tag is not None:
+        yield "tag", query.tag
+    if query.q is not None and INDEXED.search(query.q.lower()):
+        yield "text", f"%{SPECIAL.sub(_escaped, query.q.lower())}%"
+
+
+def _escaped(special: re.Match[str]) -> str:
+    return f"\\{special[0]}"
+
+
+def listing(query: TaskQuery, schema: str, among: Sequence[str] | None = None) -> tuple[str, dict[str, Any]]:
+    """The statement that answers a query, and its parameters.
+
+    Args:
+        query: which rows.
+        schema: of the tables.
+        among: ids of all rows that can match, if they are known: then only those are read.
+    """
     parameters: dict[str, Any] = {"limit": query.limit}
     conditions = []
     for condition, values in _conditions(query):
         conditions.append(condition)
         parameters |= values
+    if among is not None:
+        conditions += ["task_id = ANY(%(among)s)", "(%(any)s OR status = ANY(%(statuses)s))"]
+        statuses = [status.value for status in query.status]
+        more = {"among": list(among), "statuses": statuses, "any": not statuses}
+        return _page(conditions, schema), parameters | more
     if not (statuses := _statuses(query)):
         return _page(conditions, schema), parameters
     page = _page(["status = wanted.status", *conditions], schema)

@@ -42,7 +42,12 @@ LASTING: Final = (
 )
 """Errors of the tables or the values: trying again gives the same error."""
 
-GONE: Final = (errors.InvalidSchemaName, errors.UndefinedColumn, errors.UndefinedTable)
+GONE: Final = (
+    errors.InvalidSchemaName,
+    errors.UndefinedColumn,
+    errors.UndefinedFunction,
+    errors.UndefinedTable,
+)
 """Errors of tables that were dropped, or replaced by older ones: the next call makes or migrates them."""
 
 MENDABLE: Final = (errors.InsufficientPrivilege, *GONE)
@@ -71,12 +76,13 @@ class PostgresServer:
     Args:
         dsn: as libpq takes it; what it leaves out comes from the environment (``PGHOST`` ...).
         schema: created if it does not exist.
+        search_index: whether it is to have the indexes of ``search_index.sql``.
 
     Raises:
         ConfigurationError: that is no DSN. It is not part of the error, because it may hold a password.
     """
 
-    def __init__(self, dsn: str, schema: str) -> None:
+    def __init__(self, dsn: str, schema: str, search_index: bool = False) -> None:
         try:
             given = conninfo_to_dict(dsn)
         except (psycopg.Error, TypeError, ValueError, AttributeError):
@@ -86,6 +92,7 @@ class PostgresServer:
         self._address = _address(self._given)
         self._name = schema
         self.schema = f'"{schema}"'
+        self.search_index = search_index
 
     def _connect_timeout(self, timeout: float) -> int | None:
         """Seconds to try each of several hosts, so that the last one has a chance; ``None`` leaves it."""
@@ -159,6 +166,28 @@ class PostgresServer:
                         logger.info(message, self.schema, number)
                     await connection.execute(script.format(schema=self.schema))
                     await connection.execute(sql("migrated", self.schema), [number])
+
+        if self.search_index and not (await self._searchable(connection))[0]:
+            async with connection.transaction():
+                await connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+                await connection.execute(LOCK, ["taskflow pg_trgm"])  # one extension for all schemas
+                on_migration()
+                await connection.execute("SET LOCAL statement_timeout = 0")
+                await self._make_search_index(connection)
+
+    async def _make_search_index(self, connection: AsyncConnection) -> None:
+        made, extension = await self._searchable(connection)
+        if extension is None:
+            await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+            made, extension = await self._searchable(connection)
+        if not made:
+            logger.info("the tables in the schema %s get a search index", self.schema)
+            await connection.execute(sql("search_index", self.schema, trigrams=str(extension)))
+
+    async def _searchable(self, connection: AsyncConnection) -> tuple[bool, str | None]:
+        found = await connection.execute(sql("searchable", self.schema), [self._name])
+        ((made, extension),) = await found.fetchall()
+        return made, extension
 
     def translated(self, error: psycopg.Error | UnicodeEncodeError) -> BackendError:
         """The exception of the contract for an error of the driver."""

@@ -279,7 +279,7 @@ def _warnings(info: dict[str, Any]) -> Iterator[str]:
 def _plain(change: Change) -> tuple[Any, ...]:
     if change.expected is None:
         return as_insert(change.row)
-    return *as_update(change.row), change.expected
+    return as_update(change.row, *change.expected)
 
 
 def _beginning(query: TaskQuery) -> tuple[float, str]:

@@ -22,8 +22,9 @@ from taskflow.backends.sqlite_rows import (
     save_values,
     update,
 )
+from taskflow.backends.sqlite_search import few
 from taskflow.backends.statements import statement
-from taskflow.core.checks import check_seconds
+from taskflow.core.checks import check_bool, check_seconds
 from taskflow.core.models import TaskStatus
 from taskflow.core.query import Cursor, TaskQuery, microseconds
 from taskflow.persistence.backend import (
@@ -72,6 +73,9 @@ class SqliteBackend(SnapshotBackend):
         busy_timeout: seconds that a write waits for those of other processes.
         namespace: keeps the tasks of several applications in one file apart: their keys, claims,
             listings and counts. Instances with the same one share their rows.
+        search_index: make an index for the filters ``tag`` and ``q``, so that rare text is found at once in
+            a long history. Each new task then takes longer to store. Once made, the index stays in the file,
+            and all instances keep it up to date. It needs SQLite 3.34 or newer, with FTS5.
 
     Raises:
         ConfigurationError: an argument has a value that it cannot have, or the folder is missing.
@@ -80,10 +84,17 @@ class SqliteBackend(SnapshotBackend):
     kind: ClassVar[str] = KIND
 
     def __init__(
-        self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0, namespace: str = NAMESPACE
+        self,
+        path: str | os.PathLike[str],
+        *,
+        busy_timeout: float = 5.0,
+        namespace: str = NAMESPACE,
+        search_index: bool = False,
     ) -> None:
         self.namespace = check_namespace(namespace)
-        file = self._file = SqliteFile(check_path(path), check_seconds("busy_timeout", busy_timeout))
+        wait = check_seconds("busy_timeout", busy_timeout)
+        indexed = check_bool("search_index", search_index)
+        file = self._file = SqliteFile(check_path(path), wait, indexed)
         self._writer = ConnectionThreads(file, threads=1)
         self._readers = ConnectionThreads(file, threads=READERS)
 
@@ -108,7 +119,9 @@ class SqliteBackend(SnapshotBackend):
         return found[0] if found else None
 
     async def find(self, query: TaskQuery) -> list[TaskRow]:
-        return await self._read(*listing(query, self.namespace), _rows)
+        if not self._file.search_index:
+            return await self._read(*listing(query, self.namespace), _rows)
+        return await self._readers.run(partial(_find_indexed, query, self.namespace))
 
     async def count(self) -> dict[TaskStatus, StatusTotal]:
         return await self._read(statement(KIND, "count"), {}, _totals)
@@ -200,6 +213,10 @@ class SqliteBackend(SnapshotBackend):
 
 
 # Reading
+
+
+def _find_indexed(query: TaskQuery, namespace: str, connection: sqlite3.Connection) -> list[TaskRow]:
+    return _rows(connection.execute(*listing(query, namespace, few(query, connection))))
 
 
 def _rows(result: sqlite3.Cursor) -> list[TaskRow]:

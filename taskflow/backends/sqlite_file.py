@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
-from taskflow.backends.statements import migrations
+from taskflow.backends.statements import migrations, statement
 from taskflow.core.exceptions import (
     BackendError,
     BackendFormatError,
@@ -104,10 +104,12 @@ class SqliteFile:
     Attributes:
         path: absolute path.
         busy_timeout: seconds to wait for other processes.
+        search_index: whether it is to have the index of ``search_index.sql``.
     """
 
     path: Path
     busy_timeout: float
+    search_index: bool = False
 
     def connect(self) -> sqlite3.Connection:
         """A connection to the file, which is made or migrated first if necessary.
@@ -190,13 +192,15 @@ class SqliteFile:
         self._check_owner(connection)
         if self._missing(connection):
             transaction(connection, self._migrate)
+        if self.search_index and not _has_search_index(connection):
+            transaction(connection, _make_search_index)
         # After the first migration, so that the application id is in the file itself, not only in the log.
         connection.execute("PRAGMA journal_mode = WAL")
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         for number, script in self._missing(connection):
-            for statement in _statements(script):
-                connection.execute(statement)
+            for each in _statements(script):
+                connection.execute(each)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {number}")
 
@@ -208,6 +212,17 @@ class SqliteFile:
             reason = f"version {version} of the format is newer than this Taskflow's, {len(known)}"
             raise BackendFormatError(KIND, f"{self.path}: {reason}; install the newer one")
         return list(enumerate(known, 1))[version:]
+
+
+def _has_search_index(connection: sqlite3.Connection) -> bool:
+    text = "SELECT 1 FROM sqlite_schema WHERE name = 'tasks_search'"
+    return connection.execute(text).fetchone() is not None
+
+
+def _make_search_index(connection: sqlite3.Connection) -> None:
+    if not _has_search_index(connection):  # else another process has made it meanwhile
+        for each in _statements(statement(KIND, "search_index")):
+            connection.execute(each)
 
 
 def _kind(error: Exception) -> int:
@@ -228,12 +243,12 @@ def transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connecti
 
 
 def _statements(script: str) -> Iterator[str]:
-    statement = ""
+    text = ""
     for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
+        text += line
+        if sqlite3.complete_statement(text):
+            yield text
+            text = ""
 
 
 class ConnectionThreads:

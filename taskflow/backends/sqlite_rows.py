@@ -105,13 +105,24 @@ def row_of(values: tuple[Any, ...]) -> TaskRow:
 # Queried
 
 
-def listing(query: TaskQuery, namespace: str) -> tuple[str, dict[str, Any]]:
+def listing(
+    query: TaskQuery, namespace: str, among: tuple[str, dict[str, Any]] | None = None
+) -> tuple[str, dict[str, Any]]:
     """The statement that answers a query in a namespace, and its parameters.
 
     Each branch reads an index from the newest row on; SQLite merges them, and stops at the limit.
+
+    Args:
+        query: which rows.
+        namespace: whose rows.
+        among: a condition that few rows fulfil, with its parameters: then only those are read.
     """
     conditions = dict(_conditions(query))
-    branches = [_branch(table, [*own, *conditions]) for table, own in _branches(query)]
+    parts = _branches(query)
+    if among is not None:
+        conditions[among[0]] = among[1]
+        parts = iter([("tasks NOT INDEXED", list(_of_status(query)))])
+    branches = [_branch(table, [*own, *conditions]) for table, own in parts]
     parameters: dict[str, Any] = {"limit": query.limit, "namespace": namespace}
     for values in conditions.values():
         parameters |= values
@@ -134,6 +145,12 @@ def _branches(query: TaskQuery) -> Iterator[tuple[str, list[str]]]:
     unfinished = ", ".join(f"'{status}'" for status in wanted if status not in TERMINAL)
     if unfinished:
         yield "tasks INDEXED BY tasks_owned", ["owner IS NOT NULL", f"status IN ({unfinished})"]
+
+
+def _of_status(query: TaskQuery) -> Iterator[str]:
+    if query.status:
+        wanted = ", ".join(f"'{status}'" for status in sorted(query.status))
+        yield f"status IN ({wanted})"
 
 
 def _conditions(query: TaskQuery) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -11,7 +11,17 @@ from taskflow.core.checks import check_choice, check_int, check_storable, check_
 from taskflow.core.exceptions import ConfigurationError
 from taskflow.core.models import TaskRecord, TaskStatus
 
-__all__ = ["MAX_PAGE", "Cursor", "TaskQuery", "labels", "microseconds", "moment", "search_text"]
+__all__ = [
+    "MAX_PAGE",
+    "Cursor",
+    "TaskQuery",
+    "labels",
+    "microseconds",
+    "moment",
+    "search_error",
+    "search_names",
+    "search_text",
+]
 
 MAX_PAGE = 1_000
 """Most records of one page."""
@@ -141,5 +151,14 @@ def has_tag(record: TaskRecord, wanted: str) -> bool:
 
 def search_text(record: TaskRecord) -> str:
     """The text that `TaskQuery.q` is searched in, in lower case."""
-    error = (record.error or "")[:ERROR_SEARCHED]
-    return storable("\n".join((record.func_name, record.task_id, *labels(record), error)).lower())
+    return search_names(record) + search_error(record)
+
+
+def search_names(record: TaskRecord) -> str:
+    """Its beginning, which stays as it is from the first state of a task to the last."""
+    return storable("\n".join((record.func_name, record.task_id, *labels(record), "")).lower())
+
+
+def search_error(record: TaskRecord) -> str:
+    """Its end."""
+    return storable(record.error[:ERROR_SEARCHED].lower()) if record.error else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from taskflow.core.running import call_on
+from taskflow.core.running import call_on, running_loop
 
 __all__ = ["Waiters"]
 
@@ -50,9 +50,13 @@ class Waiters:
 
     def wake(self) -> None:
         """Let everybody go on who waits now."""
+        here = running_loop()
         for future in list(self._futures):
             self._futures.pop(future, None)
-            call_on(future.get_loop(), _finish, future)
+            if future.get_loop() is here:
+                _finish(future)
+            else:
+                call_on(future.get_loop(), _finish, future)
 
 
 def _finish(future: asyncio.Future[None]) -> None:

@@ -11,9 +11,9 @@ import contextvars
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from taskflow.core.backoff import Backoff
 from taskflow.core.exceptions import BackendError, CommitError
@@ -22,7 +22,7 @@ from taskflow.core.running import CODEC_SLICE, call_on, running_loop, sliced
 from taskflow.core.waiters import Waiters
 from taskflow.persistence.backend import Change, Outcome
 from taskflow.persistence.lease import Instance
-from taskflow.persistence.rows import RELEASED, TaskRow, to_row
+from taskflow.persistence.rows import RELEASED, Rows, TaskRow
 
 __all__ = ["DurableTask", "Journal"]
 
@@ -45,6 +45,7 @@ class DurableTask:
 
     Attributes:
         record: the task.
+        rows: makes its rows.
         status: the latest state that was queued; ``None`` before the first.
         queued: how many changes are on their way.
         sent: whether the backend has or may have a row of it, or is about to be given one.
@@ -57,21 +58,13 @@ class DurableTask:
     """
 
     __slots__ = (
-        "_journal",
-        "_waiters",
-        "deleted",
-        "holder",
-        "lost",
-        "queued",
-        "record",
-        "refused",
-        "sent",
-        "status",
-        "stored_in",
-    )
+        "_journal", "_waiters", "deleted", "holder", "lost", "queued", "record", "refused", "rows", "sent",
+        "status", "stored_in",
+    )  # fmt: skip
 
     def __init__(self, journal: Journal, record: TaskRecord, status: TaskStatus | None = None) -> None:
         self.record = record
+        self.rows = Rows(record)
         self.status = status
         self.queued = 0
         self.sent = status is not None
@@ -130,9 +123,12 @@ class DurableTask:
             await self._journal.answered(self)
         return self.refused is None and not self.lost
 
-    async def wait(self) -> None:
+    def wait(self) -> Coroutine[Any, Any, None]:
         """Return when nothing is open; on the journal's loop."""
-        await self._waiters.wait_for(lambda: not self.open)
+        return self._waiters.wait_for(self._is_answered)
+
+    def _is_answered(self) -> bool:
+        return not self.open
 
     def wake(self) -> None:
         """Let go of those who wait; on the journal's loop."""
@@ -254,7 +250,7 @@ class Journal:
                     self._put(task)
 
     def _put(self, task: DurableTask) -> None:
-        row = to_row(task.record, RELEASED)
+        row = task.rows.next(RELEASED)
         with self._lock:
             self._queue.append(QueuedChange(task, row, task.status))
             task.status = row.status
@@ -281,15 +277,17 @@ class Journal:
 
     # Waiting
 
-    async def answered(self, task: DurableTask) -> None:
+    def answered(self, task: DurableTask) -> Coroutine[Any, Any, None]:
         """Return when nothing of a task is open; from any loop. If the journal does not run, refuse it."""
-        loop = self._loop
-        if loop is None:
+        # Not an async def: it would only await another coroutine, twice for every task.
+        here = self._loop is not None and self._loop is running_loop()
+        return task.wait() if here else self._answered_elsewhere(task)
+
+    async def _answered_elsewhere(self, task: DurableTask) -> None:
+        if self._loop is None:
             self._refuse(task, NOT_STARTED)
-        elif loop is running_loop():
-            await task.wait()
         else:
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(task.wait(), loop))
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(task.wait(), self._loop))
 
     async def started(self) -> None:
         """Return once it writes."""

@@ -273,13 +273,14 @@ class Persistence:
         record = self._record(event.task_id)
         if record is None:
             return
+        finished = record.finished
         if isinstance(event, LifecycleEvent):
-            if record.finished or record.status is TaskStatus.RETRYING:
+            if finished or record.status is TaskStatus.RETRYING:
                 self._recovery.make_room(record.task_id)
-            if record.finished and record.task_id in self._lost:
+            if finished and record.task_id in self._lost:
                 self._let_go(record.task_id)
                 return
-        if record.durable and (self.journal.note(record) or not record.finished):
+        if record.durable and (self.journal.note(record) or not finished):
             return
         self.scheduler.note(record)
 

@@ -8,6 +8,7 @@ and nowhere else.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from operator import attrgetter
@@ -17,9 +18,9 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from taskflow.core.exceptions import BackendFormatError
 from taskflow.core.models import ERROR_LISTED, TERMINAL, FailedAttempt, TaskRecord, TaskStatus
-from taskflow.core.query import Cursor, labels, microseconds, moment, search_text
+from taskflow.core.query import Cursor, labels, microseconds, moment, search_error, search_names
 
-__all__ = ["LEFT_OUT", "RELEASED", "TaskRow", "listed", "to_record", "to_row"]
+__all__ = ["LEFT_OUT", "RELEASED", "Rows", "TaskRow", "listed", "to_record", "to_row"]
 
 RELEASED: Final = ""
 """The ``owner`` of an unfinished row that was handed over: any instance may claim it."""
@@ -30,12 +31,19 @@ LEFT_OUT: Final = ("payload", "details")
 KEY_HOLDERS = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.SUCCESS})
 """The states in which a task holds its idempotency key."""
 
-PLAIN = (
-    "attempt", "retries_used", "max_retries", "error", "error_type", "stacktrace", "logs", "tags",
-    "idempotency_key", "retry_of", "reason", "registered", "code_function", "trace_context",
-    "duplicate_of", "rescues", "left_by", "options",
+LASTING = (
+    "max_retries", "tags", "idempotency_key", "retry_of", "registered", "code_function", "trace_context",
+    "options",
 )  # fmt: skip
-"""Fields whose values are JSON already. A field that has its default, as most do, is left out."""
+"""Fields whose values are JSON already, and that stay as they are from the first state to the last."""
+
+CHANGING = (
+    "attempt", "retries_used", "error", "error_type", "stacktrace", "logs", "reason", "duplicate_of",
+    "rescues", "left_by",
+)  # fmt: skip
+"""The others. A field that has its default, as most do, is left out of the row."""
+
+PLAIN = (*LASTING, *CHANGING)
 
 DETAILS = ("stacktrace", "logs")
 """Those of them that a list does not need."""
@@ -46,9 +54,11 @@ details as they were."""
 
 MOMENTS = ("start_time", "attempt_started", "next_attempt_at")
 
-_plain, _moments = attrgetter(*PLAIN), attrgetter(*MOMENTS)
+_origin = attrgetter("func_name", "created_at", *LASTING)
+_changing = attrgetter(*CHANGING, "failed_attempts")
 
-DEFAULTS = _plain(TaskRecord("", ""))
+_, _, *LASTING_DEFAULTS = _origin(TaskRecord("", ""))
+CHANGING_DEFAULTS = _changing(TaskRecord("", ""))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,39 +111,114 @@ def listed(row: TaskRow) -> TaskRow:
     return replace(row, payload=None, details=None)
 
 
+_blank = TaskRow.__new__
+
+
+class Common:
+    """What the rows of a record have in common from its first state to the last.
+
+    Attributes:
+        origin: the fields of the record that it was made of.
+        created, labels: as in `TaskRow`.
+        names: the beginning of ``search``.
+        members: the members of ``body`` that stay, as JSON without the braces around them.
+    """
+
+    __slots__ = ("created", "labels", "members", "names", "origin")
+
+    def __init__(self, record: TaskRecord) -> None:
+        _, _, *lasting = self.origin = _origin(record)
+        self.created, self.labels = microseconds(record.created_at), labels(record)
+        self.names = search_names(record)
+        self.members = _json(_told(LASTING, lasting, LASTING_DEFAULTS))[1:-1]
+
+
+class Rows:
+    """Makes the rows of one record, for one state after the other; what stays is encoded once.
+
+    Args:
+        record: whose rows. A field that is given another value is found; a dict of `LASTING` that is changed
+            in place is not.
+    """
+
+    __slots__ = ("_common", "_record")
+
+    def __init__(self, record: TaskRecord) -> None:
+        self._record = record
+        self._common: Common | None = None
+
+    def next(self, owner: str | None) -> TaskRow:
+        """The row of the record as it is now; see `to_row`."""
+        common = self._common
+        if common is None or common.origin != _origin(self._record):
+            common = self._common = Common(self._record)
+        return _row(self._record, owner, common)
+
+
 def to_row(record: TaskRecord, owner: str | None) -> TaskRow:
     """The row of a record, owned by the lease token ``owner``; a finished one has no owner."""
+    return _row(record, owner, Common(record))
+
+
+def _row(record: TaskRecord, owner: str | None, common: Common) -> TaskRow:
+    # Field by field: the class's own __init__ takes three times as long for so many.
+    row = _blank(TaskRow)
     # Read first: a thread that changes the record sets the status last.
-    status = record.status
-    plain = zip(PLAIN, _plain(record), DEFAULTS, strict=True)
-    body = {name: value for name, value, default in plain if value != default}
-    for name, value in zip(MOMENTS, _moments(record), strict=True):
-        if value is not None:
-            body[name] = microseconds(value)
-    if record.failed_attempts:
-        body["failed_attempts"] = [_plain_attempt(attempt) for attempt in record.failed_attempts]
-    details = _cut(body)
+    status = row.status = record.status
+    holds = record.durable and status in KEY_HOLDERS
+    row.task_id, row.func_name, row.created = record.task_id, record.func_name, common.created
+    row.ended = None if record.end_time is None else microseconds(record.end_time)
+    row.duration, row.durable = record.duration, record.durable
+    row.owner = None if status in TERMINAL else owner
+    row.held_key = record.idempotency_key if holds else None
+    row.labels, row.search = common.labels, common.names + search_error(record)
+    row.encrypted = record.encrypted_payload is not None
+    row.payload = record.encrypted_payload if row.encrypted else record.payload
+    body, details = _changed(record)
+    row.body = _joined(common.members, body)
+    row.details = _json(details) if details else None
+    return row
+
+
+def _changed(record: TaskRecord) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What of the body may change from one state to the next, and the details."""
+    body, details = _times(record), {}
+    changing = _changing(record)
+    if changing != CHANGING_DEFAULTS:  # most tasks have nothing but the times
+        body |= _told(CHANGING, changing[:-1], CHANGING_DEFAULTS[:-1])
+        if record.failed_attempts:
+            body["failed_attempts"] = [_plain_attempt(attempt) for attempt in record.failed_attempts]
+        details = _cut(body)
     encoded = record.payload is not None or record.encrypted_payload is not None
     if not record.arguments_kept or (not encoded and (record.args or record.kwargs)):
         body["arguments_kept"] = False
-    holds = record.durable and status in KEY_HOLDERS
-    return TaskRow(
-        task_id=record.task_id,
-        func_name=record.func_name,
-        status=status,
-        created=microseconds(record.created_at),
-        ended=None if record.end_time is None else microseconds(record.end_time),
-        duration=record.duration,
-        owner=None if status in TERMINAL else owner,
-        durable=record.durable,
-        held_key=record.idempotency_key if holds else None,
-        labels=labels(record),
-        search=search_text(record),
-        encrypted=record.encrypted_payload is not None,
-        payload=record.payload if record.encrypted_payload is None else record.encrypted_payload,
-        body=_json(body),
-        details=_json(details) if details else None,
-    )
+    return body, details
+
+
+def _told(names: Sequence[str], values: Sequence[Any], defaults: Sequence[Any]) -> dict[str, Any]:
+    """The values that are not the defaults, by name."""
+    told = zip(names, values, defaults, strict=True)
+    return {name: value for name, value, default in told if value != default}
+
+
+def _times(record: TaskRecord) -> dict[str, Any]:
+    """The `MOMENTS` that have come."""
+    started, attempt, due = record.start_time, record.attempt_started, record.next_attempt_at
+    times = {}
+    if started is not None:
+        times["start_time"] = microseconds(started)
+    if attempt is not None:
+        times["attempt_started"] = times["start_time"] if attempt is started else microseconds(attempt)
+    if due is not None:
+        times["next_attempt_at"] = microseconds(due)
+    return times
+
+
+def _joined(members: str, body: dict[str, Any]) -> str:
+    """One JSON object of members that are JSON already, and of others."""
+    if not body:
+        return f"{{{members}}}"
+    return f"{{{members},{_json(body)[1:]}" if members else _json(body)
 
 
 def _cut(body: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ BENCHMARKS = {
     "dashboard": "dashboard",
     "tracing": "tracing",
     "persistence": "persistence",
+    "durable": "durable",
     "hotpath": "hotpath",
     "otlp": "otlp",
     "compare": "compare.comparison",

@@ -15,8 +15,14 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from taskflow.backends.postgres import PostgresBackend
+from taskflow.backends.postgres_rows import change_arrays, sql
 from taskflow.backends.statements import migrations
-from taskflow.core.exceptions import BackendFormatError, BackendUnavailableError, ConfigurationError
+from taskflow.core.exceptions import (
+    BackendError,
+    BackendFormatError,
+    BackendUnavailableError,
+    ConfigurationError,
+)
 from taskflow.core.models import TaskRecord, TaskStatus
 from taskflow.core.query import TaskQuery
 from taskflow.persistence.backend import APPLIED, LOST, Change, Outcome
@@ -356,6 +362,65 @@ async def test_a_database_that_cannot_hold_every_text_is_refused(server, schema,
         await make(make_conninfo(server.dsn, dbname=schema)).open()
 
 
+# The search index
+
+
+async def test_rare_text_and_tags_are_looked_up_however_many_rows_there_are(server, schema, make) -> None:
+    await make(search_index=True).open()
+    settings = "SET enable_seqscan = off; SET enable_indexscan = off"  # as its functions have them
+    where = {
+        "search LIKE '%nothing%'": "tasks_search",
+        f"{schema}.tag_parts(labels) @> '{{a}}'": "tasks_tags",
+    }
+    with psycopg.connect(server.dsn) as connection:
+        connection.execute(settings)
+        for condition, index in where.items():
+            text = f"EXPLAIN SELECT task_id FROM {schema}.tasks WHERE owner IS NULL AND {condition}"
+            plan = "".join(step for (step,) in connection.execute(text))
+            assert f"Bitmap Index Scan on {index}" in plan
+
+
+async def test_what_many_rows_of_a_large_table_have_is_not_looked_up(server, schema, make) -> None:
+    backend = make(search_index=True)
+    fields = {"created_at": NOW, "tags": {"k": "v"}, "end_time": NOW}
+    records = [TaskRecord(str(n), "often", TaskStatus.SUCCESS, **fields) for n in range(3_000)]
+    await backend.save([to_row(record, None) for record in records])
+    tell(server, f"UPDATE pg_class SET relpages = 2001 WHERE oid = '{schema}.tasks'::regclass")
+
+    for name, wanted in (("text", "%often%"), ("tag", "k")):
+        assert [("",)] * 5 == tell(server, f"SELECT {schema}.few_with_{name}('{wanted}', 5)")
+    assert [] == tell(server, f"SELECT {schema}.few_with_text('%never%', 5)")
+    newest = [each.task_id for each in await backend.find(TaskQuery(limit=3))]
+    assert newest == [each.task_id for each in await backend.find(TaskQuery(q="often", tag="k", limit=3))]
+
+
+async def test_without_the_right_to_install_the_extension_the_search_index_has_to_wait(
+    server, schema, make
+) -> None:
+    tell(server, f"CREATE DATABASE {schema}")
+    user = user_of(schema, server)
+    theirs = make_conninfo(server.dsn, dbname=schema)
+    with psycopg.connect(theirs, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {schema} AUTHORIZATION {schema}")
+        backend = make(make_conninfo(user, dbname=schema), search_index=True)
+        with pytest.raises(BackendUnavailableError, match='permission denied to create extension "pg_trgm"'):
+            await backend.open()
+        connection.execute("CREATE EXTENSION pg_trgm")
+    await backend.open()
+    assert [] == await backend.find(TaskQuery(q="nothing"))
+
+
+async def test_tables_that_were_dropped_meanwhile_are_made_again_with_the_search_index(
+    server, schema, make
+) -> None:
+    backend = make(search_index=True)
+    await backend.open()
+    tell(server, f"DROP SCHEMA {schema} CASCADE")
+    with pytest.raises(BackendError):
+        await backend.find(TaskQuery(q="nothing"))
+    assert [] == await backend.find(TaskQuery(q="nothing"))
+
+
 # Conditions
 
 
@@ -394,6 +459,21 @@ async def test_instances_that_add_the_same_rows_in_any_order_never_lock_each_oth
     back = [Change(row(task_id, owner="second")) for task_id in reversed(ids)]
     mine, theirs = await at_once(server, schema, first.commit(forth), second.commit(back))
     assert [not outcome.applied for outcome in mine] == [outcome.applied for outcome in reversed(theirs)]
+
+
+async def test_a_change_reads_its_own_rows_only_however_many_there_are(server, schema, make) -> None:
+    backend = make()
+    rows = [row(str(number)) for number in range(3_000)]
+    await backend.commit([Change(each) for each in rows])
+
+    changes = [Change(row(each.task_id, RUNNING), ("me", PENDING)) for each in rows[:2]]
+    text = f"EXPLAIN {sql('commit', schema)}"
+    parameters = {**change_arrays(changes), "namespace": "default"}
+    async with await psycopg.AsyncConnection.connect(server.dsn) as connection:
+        plan = [step for (step,) in await (await connection.execute(text, parameters)).fetchall()]
+    reads = [step for step in plan if " Scan " in step and " on tasks" in step]
+    assert 2 == len(reads), plan
+    assert all("Index Scan using tasks_pkey" in step for step in reads), plan
 
 
 async def test_a_key_may_be_longer_than_an_index_page(make) -> None:

@@ -342,6 +342,26 @@ def test_a_call_that_the_function_does_not_take_is_refused(args, kwargs, paramet
     assert parameter == refusal(task, *args, **kwargs).parameter
 
 
+def test_a_call_without_arguments_is_encoded_once():
+    def task(a: int = 0): ...
+
+    codec = ArgumentCodec(task, "task")
+    first = codec.encode((), {})
+    assert codec.encode((1,), {}) != first
+    assert first is codec.encode((), {})
+    assert ((), {}) == codec.decode(first)
+
+
+def test_a_call_without_arguments_is_refused_each_time_if_the_function_needs_some():
+    def task(a: int): ...
+
+    codec = ArgumentCodec(task, "task")
+    codec.encode((1,), {})
+    for _ in range(2):
+        with pytest.raises(TaskArgumentError):
+            codec.encode((), {})
+
+
 class Mailer:
     def send(self, when: datetime): ...
 

@@ -14,6 +14,7 @@ from taskflow.backends.sqlite_file import SqliteFile
 from taskflow.backends.sqlite_rows import listing
 from taskflow.backends.statements import statement
 from taskflow.core.query import Cursor, TaskQuery
+from taskflow.persistence.rows import LEFT_OUT
 from tests.backends import at
 
 PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus
@@ -87,3 +88,10 @@ def test_rows_without_an_owner_are_found_without_the_history(
 def test_the_history_is_counted_without_reading_its_rows(plan: Callable[[str, Any], list[str]]):
     steps = plan(statement("sqlite", "count"), {"namespace": "default"})
     assert "SEARCH tasks USING COVERING INDEX tasks_of_status (namespace=?)" in steps
+
+
+def test_what_a_list_does_not_show_comes_after_all_that_it_shows(path: Path):
+    # SQLite reads a row from its beginning: what is large and comes first is read as well.
+    with closing(SqliteFile(path, 5.0).connect()) as connection:
+        names = [name for _, name, *_ in connection.execute("PRAGMA table_info(tasks)")]
+    assert set(LEFT_OUT) == set(names[-len(LEFT_OUT) :])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from taskflow import BackendFormatError, TaskRecord, TaskStatus
 from taskflow.core.models import TERMINAL, FailedAttempt
 from taskflow.core.query import Cursor
-from taskflow.persistence.rows import RELEASED, TaskRow, to_record, to_row
+from taskflow.persistence.rows import RELEASED, Rows, TaskRow, to_record, to_row
 from tests.backends import at, record, row
 
 PENDING, RUNNING, RETRYING, SUCCESS, FAILED, INTERRUPTED, CANCELLED = TaskStatus
@@ -81,6 +81,30 @@ PAYLOADS = st.sampled_from(["payload", "encrypted_payload"])
 def test_every_field_of_a_record_survives(record: TaskRecord, data: bytes | None, name: str):
     kept = replace(record, **{name: data})
     assert lasting(kept) == lasting(to_record(to_row(kept, "here")))
+
+
+CHANGEABLE = sorted(lasting(TaskRecord("", "")).keys() - {"task_id"})
+CHANGES = st.lists(st.tuples(st.sampled_from(CHANGEABLE), RECORDS), max_size=3)
+
+
+@given(record=RECORDS, data=st.none() | st.binary(max_size=5), name=PAYLOADS, changes=CHANGES)
+def test_a_row_that_was_made_from_the_one_before_is_the_one_that_is_made_anew(
+    record: TaskRecord, data: bytes | None, name: str, changes: list[tuple[str, TaskRecord]]
+):
+    changed = replace(record, **{name: data})
+    rows = Rows(changed)
+    assert to_row(changed, "here") == rows.next("here")
+    for field, other in changes:
+        setattr(changed, field, getattr(other, field))
+        assert to_row(changed, "here") == rows.next("here")
+
+
+def test_lines_that_are_added_in_place_are_in_the_next_row():
+    logged = record("a", RUNNING, logs=["one"])
+    rows = Rows(logged)
+    rows.next("here")
+    logged.logs.append("two")
+    assert ["one", "two"] == to_record(rows.next("here")).logs
 
 
 @given(record=RECORDS)

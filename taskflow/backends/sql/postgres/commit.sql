@@ -15,9 +15,11 @@ changed AS (
     SET {updates}, held_key = CASE WHEN locked.held_key IS NOT NULL THEN tasks.held_key END
     FROM locked
     WHERE tasks.task_id = locked.task_id
-        AND tasks.namespace = %(namespace)s
+        -- Not `=`: the planner would look for other ways to the rows than by their ids, and without
+        -- statistics it would read the whole namespace.
+        AND tasks.namespace IS NOT DISTINCT FROM %(namespace)s
         AND tasks.owner IS NOT DISTINCT FROM locked.expected_owner
-        AND tasks.status = locked.expected_status
+        AND tasks.status IS NOT DISTINCT FROM locked.expected_status
     RETURNING tasks.task_id
 ),
 inserted AS (

@@ -1,0 +1,1 @@
+SELECT {schema}.few_with_{what}(%(wanted)s, %(most)s)
