@@ -15,7 +15,7 @@ from taskflow.core.exceptions import InvalidTransitionError
 from taskflow.core.models import TRANSITIONS, FailedAttempt, Failure, TaskRecord, TaskStatus
 from taskflow.execution.finished import HISTORY_BYTES, FinishedRecords
 from taskflow.execution.indexes.levels import Levels
-from taskflow.execution.indexes.order import BLOCK, Order, Place
+from taskflow.execution.indexes.order import Order, Place
 from taskflow.execution.lines import KeptLines
 from taskflow.execution.stream import EventStream, event_of
 
@@ -102,14 +102,14 @@ class TaskStore:
         """As `create`, with a PENDING record that the caller made."""
         if self._stream.active or record.idempotency_key is not None:
             return self._add(record, remember)
-        # As `_add`, where nobody reads and no key is held: one step, and one for the order, which need no lock.
+        # As `_add`, where nobody reads and no key is held: two steps, neither of which needs the lock.
         if self._records.setdefault(record.task_id, record) is not record:
             raise _is_there(record)
-        fresh = self._order.fresh
-        fresh.append(record.task_id)
-        if len(fresh) >= BLOCK:
+        order = self._order
+        order.fresh.append(record.task_id)
+        if len(order.fresh) > order.most_fresh:
             with self._lock:
-                self._order.settle()
+                order.settle()
         return record
 
     def _add(self, record: TaskRecord, remember: bool) -> TaskRecord:
@@ -200,6 +200,9 @@ class TaskStore:
         Args:
             before: begin with what comes after this place in the listing, which it is not part of.
         """
+        for _ in range(self._order.parts):
+            with self._lock:
+                self._order.settle()
         place = before
         while True:
             with self._lock:
@@ -404,6 +407,7 @@ class TaskStore:
         # One that was forgotten may have come back under its id, and live.
         if self._records.get(record.task_id) is record:
             del self._records[record.task_id]
+            self._order.leave(record.task_id)
             if record.idempotency_key is not None:
                 self._release_key(record)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +14,10 @@ __all__ = ["BLOCK", "LOWEST_ID", "Order", "Place"]
 
 BLOCK = 256
 """Ids in one block, at most twice as many: the records that are looked at while others wait for the lock."""
+
+FRESH = 48 * BLOCK
+"""Ids that are not in a block yet, at most: more than a store with the default ``max_history`` holds of tasks
+that end soon, so that those never need a place."""
 
 SWEPT = 4
 """Blocks that are looked through for each new one."""
@@ -63,14 +68,15 @@ class Order:
         records: the store's, by id. It is read, never changed.
 
     Attributes:
-        fresh: ids of records that the store has got, in any order; whoever makes them `BLOCK` calls `settle`.
-            No lock is needed to append one: the interpreter does that, and takes those that there are, as
-            one step each.
+        fresh: ids of the latest records that the store has got. No lock is needed to append one: the
+            interpreter does that as one step, and takes one from the other end as one step.
+        most_fresh: who makes them more calls `settle`.
     """
 
     def __init__(self, records: Mapping[str, TaskRecord]) -> None:
         self._records = records
-        self.fresh: list[str] = []
+        self.fresh: deque[str] = deque()
+        self.most_fresh = FRESH
         self.clear()
 
     def clear(self) -> None:
@@ -88,14 +94,23 @@ class Order:
     def add(self, record: TaskRecord) -> None:
         """Take in a record that the store has got."""
         self.fresh.append(record.task_id)
-        if len(self.fresh) >= BLOCK:
+        if len(self.fresh) > self.most_fresh:
             self.settle()
 
+    def leave(self, task_id: str) -> None:
+        """Note that a record has gone. Of most, which came and ended in one order, nothing is left then."""
+        if self.fresh and self.fresh[0] == task_id:
+            self.fresh.popleft()
+
+    @property
+    def parts(self) -> int:
+        """How often `settle` must be called until no id is fresh."""
+        return -(-len(self.fresh) // BLOCK)
+
     def settle(self) -> None:
-        """Put the fresh ids into their blocks."""
-        fresh = self.fresh[:]
-        del self.fresh[: len(fresh)]
-        for task_id in fresh:
+        """Put some of the fresh ids into their blocks, the oldest first."""
+        for _ in range(min(len(self.fresh), BLOCK)):
+            task_id = self.fresh.popleft()
             record = self._records.get(task_id)
             if record is None:  # gone already
                 continue
@@ -139,7 +154,7 @@ class Order:
 
     def discard(self, record: TaskRecord) -> None:
         """Let go of a record before its place changes, or before another one may get its id."""
-        self.settle()
+        self.leave(record.task_id)
         ids = self._blocks[self._block_of(place_of(record))].ids
         if record.task_id in ids:
             ids.remove(record.task_id)
@@ -147,13 +162,14 @@ class Order:
     def before(self, place: Place | None) -> tuple[list[TaskRecord], Place | None]:
         """Some of the records before a place, newest first, and the place from which to go on.
 
+        Those whose ids are still fresh are not among them.
+
         Args:
             place: `None` for the end of the listing, where the newest are.
 
         Returns:
             The records of one block, perhaps none; and where it starts, `None` if nothing comes before it.
         """
-        self.settle()
         at = len(self._blocks) - 1
         if place is not None:
             at = bisect_left(self._blocks, place, key=start_of) - 1

@@ -53,6 +53,7 @@ class OrderMachine(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(order, "BLOCK", 4)
         self.patch.setattr(order, "SPARE", 8)
+        self.patch.setattr(order, "FRESH", 6)
         self.store = TaskStore(max_history=5)
         self.clock = 0
 
@@ -166,7 +167,7 @@ def test_records_that_come_and_go_beside_some_that_stay_leave_nothing_behind():
     kept = [str(n) for n in range(20_000) if n % 500 == 0]
 
     assert 50 == len(store)
-    assert len(store._order) <= 2 * len(store) + 2 * order.SPARE
+    assert len(store._order) <= order.FRESH + 2 * len(store) + 2 * order.SPARE
     assert kept == [r.task_id for r in listed(store)[::-1] if not r.finished]
 
 
@@ -270,6 +271,10 @@ async def test_a_page_looks_at_no_more_records_of_many_than_of_few(query: TaskQu
         store, records = counting_store(count)
         page = await History(store).page(query)
         assert 100 == len(page.records)
+        assert records.touched <= order.FRESH + 3 * order.BLOCK  # those that are fresh, once
+        assert records.most <= 2 * order.BLOCK
+        records.touched = 0
+        await History(store).page(query)
         looks.append(records.touched)
 
     assert max(looks) <= 3 * order.BLOCK
@@ -302,4 +307,4 @@ def test_an_end_far_from_the_newest_is_not_looked_for_in_the_order():
     store.transition("7", CANCELLED)
     store.forget("7")
 
-    assert records.touched <= 10
+    assert records.touched <= order.BLOCK
