@@ -8,7 +8,17 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import dashboard, hotpath, http, memory, metrics, persistence, throughput, tracing
+from tests.benchmarks import (
+    dashboard,
+    hotpath,
+    http,
+    memory,
+    metrics,
+    persistence,
+    throughput,
+    tracing,
+    waiting,
+)
 from tests.benchmarks.compare import comparison
 from tests.benchmarks.table import machine
 
@@ -18,6 +28,7 @@ BENCHMARKS = {
     "memory": memory.run,
     "metrics": metrics.run,
     "dashboard": dashboard.run,
+    "waiting": waiting.run,
     "tracing": tracing.run,
     "persistence": persistence.run,
     "hotpath": hotpath.run,
