@@ -1,4 +1,4 @@
-"""What a backlog costs whoever looks: a scrape, an overview and a first page, with few tasks waiting and many."""
+"""What a backlog costs whoever looks: a scrape, an overview and a page, with few tasks waiting and many."""
 
 from __future__ import annotations
 
