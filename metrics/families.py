@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import accumulate
@@ -128,29 +128,78 @@ class Family(ABC, Generic[Child]):
     def _child(self, labels: Mapping[str, str]) -> Child: ...
 
 
-class CounterChild:
+FOLDED_AT = 512
+"""Observations of a series that are kept until they are folded, if no scrape comes before."""
+
+
+class Folding(ABC):
+    """A series that keeps what was observed, and folds it into its value at a scrape, or when it is much.
+
+    Observing takes no lock, and waits for nobody. That nothing is lost or counted twice rests on the
+    interpreter's own lock: appending to a list, copying the beginning of one and deleting that beginning are
+    one step each. Threads only append; whoever holds the lock of the series copies so many and deletes as
+    many, so that what is appended in between stays for the next time.
+    """
+
+    __slots__ = ("_fresh", "_lock")
+
+    def __init__(self) -> None:
+        self._fresh: list[float] = []
+        self._lock = threading.Lock()
+
+    def _fold_if_free(self) -> None:
+        """Fold now, unless another thread does."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._fold()
+            finally:
+                self._lock.release()
+
+    def _fold(self) -> None:
+        """Take everything into the value; under the lock."""
+        fresh = self._fresh[:]
+        if fresh:
+            del self._fresh[: len(fresh)]
+            self._take(fresh)
+
+    @abstractmethod
+    def _take(self, fresh: list[float]) -> None:
+        """Take these into the value, in this order."""
+
+
+class CounterChild(Folding):
     """A `Counter` in memory."""
 
-    __slots__ = ("_label_text", "_labels", "_lock", "_value")
+    __slots__ = ("_label_text", "_labels", "_value")
 
     def __init__(self, labels: Mapping[str, str]) -> None:
+        super().__init__()
         self._labels = dict(labels)
         self._label_text = label_text(labels)
         self._value = 0.0
-        self._lock = threading.Lock()
 
     def inc(self, amount: float = 1) -> None:
         """Add ``amount``, at least 0."""
-        with self._lock:
-            self._value += amount
+        fresh = self._fresh
+        fresh.append(amount)
+        if len(fresh) >= FOLDED_AT:
+            self._fold_if_free()
+
+    def _take(self, fresh: list[float]) -> None:
+        self._value += sum(fresh)
 
     def samples(self, name: str) -> Iterable[Sample]:
         """The one sample."""
-        yield Sample(name, self._labels, self._value)
+        yield Sample(name, self._labels, self._read())
 
     def text(self, name: str, *, exemplars: bool) -> str:
         """The one line."""
-        return f"{name}{self._label_text} {float_text(self._value)}\n"
+        return f"{name}{self._label_text} {float_text(self._read())}\n"
+
+    def _read(self) -> float:
+        with self._lock:
+            self._fold()
+            return self._value
 
 
 class GaugeChild:
@@ -179,7 +228,7 @@ class GaugeChild:
         return "" if value is None else f"{name}{label_text(self._labels)} {float_text(value)}\n"
 
 
-class HistogramChild:
+class HistogramChild(Folding):
     """A `Histogram` in memory."""
 
     __slots__ = (
@@ -189,11 +238,11 @@ class HistogramChild:
         "_exemplars",
         "_label_text",
         "_labels",
-        "_lock",
         "_sum",
     )
 
     def __init__(self, labels: Mapping[str, str], bounds: tuple[float, ...]) -> None:
+        super().__init__()
         self._labels = dict(labels)
         self._label_text = label_text(labels)
         self._bucket_texts = [label_text({**labels, "le": bound}) for bound in _bound_texts(bounds)]
@@ -201,17 +250,28 @@ class HistogramChild:
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
         self._exemplars: dict[int, tuple[dict[str, str], float, float]] = {}
-        self._lock = threading.Lock()
 
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
         """Count ``amount``; ``exemplar`` labels replace those of the bucket it falls into."""
-        bucket = bisect_left(self._bounds, amount)
-        with self._lock:
-            self._counts[bucket] += 1
-            self._sum += amount
-            if exemplar is not None:
-                # The `Exemplar` object is only made when it is read: most are replaced before.
-                self._exemplars[bucket] = (exemplar, amount, time.time())
+        fresh = self._fresh
+        fresh.append(amount)
+        if exemplar is not None:
+            # The `Exemplar` object is only made when it is read: most are replaced before.
+            self._exemplars[bisect_left(self._bounds, amount)] = (exemplar, amount, time.time())
+        if len(fresh) >= FOLDED_AT:
+            self._fold_if_free()
+
+    def _take(self, fresh: list[float]) -> None:
+        self._sum += sum(fresh)
+        fresh.sort()
+        low = 0
+        for bucket, bound in enumerate(self._bounds):
+            high = bisect_right(fresh, bound, low)
+            self._counts[bucket] += high - low
+            low = high
+            if low == len(fresh):
+                return
+        self._counts[-1] += len(fresh) - low
 
     def samples(self, name: str) -> Iterable[Sample]:
         """The buckets, then count and sum, all of one moment."""
@@ -235,8 +295,10 @@ class HistogramChild:
 
     def _read(self) -> tuple[list[int], float, dict[int, Exemplar]]:
         """Cumulated counts, sum and exemplars of one moment."""
+        kept = self._exemplars.copy()  # first: the amounts of these are among the fresh ones already
         with self._lock:
-            counts, total, kept = list(accumulate(self._counts)), self._sum, self._exemplars.copy()
+            self._fold()
+            counts, total = list(accumulate(self._counts)), self._sum
         return counts, total, {bucket: Exemplar(*exemplar) for bucket, exemplar in kept.items()}
 
 

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from anyio import CapacityLimiter
 from prometheus_client import Metric
 
-from taskflow.core.models import TaskRecord, TaskStatus
+from taskflow.core.models import TaskStatus
 from taskflow.core.names import BoundedNames
 from taskflow.metrics.catalogue import (
     BUILD_INFO,
@@ -35,11 +35,42 @@ from taskflow.version import __version__
 __all__ = ["Reading", "Saturation", "SaturationSource"]
 
 
-class LiveTasks(Protocol):
-    """What knows the unfinished tasks."""
+class TaskLevel(Protocol):
+    """The tasks of one name that are in one state."""
 
-    def live(self) -> Iterable[TaskRecord]:
-        """The records that have not ended, from any thread."""
+    @property
+    def func_name(self) -> str:
+        """The name."""
+
+    @property
+    def registered(self) -> bool:
+        """Whether a function is registered under it."""
+
+    @property
+    def status(self) -> TaskStatus:
+        """The state."""
+
+    @property
+    def count(self) -> int:
+        """How many tasks."""
+
+    @property
+    def since(self) -> float | None:
+        """When the oldest entered the state, in seconds of the monotonic clock; ``None`` without a task."""
+
+
+class TaskLevels(Protocol):
+    """What knows how many tasks have not ended."""
+
+    def read(self) -> Iterable[TaskLevel]:
+        """The levels now, from any thread."""
+
+
+class LiveTasks(Protocol):
+    """What counts the unfinished tasks."""
+
+    def levels(self) -> TaskLevels:
+        """The counts, kept from the first call on."""
 
 
 class PoolLevel(Protocol):
@@ -164,6 +195,7 @@ class Saturation:
         """Read ``source`` from now on."""
         with self._lock:
             self._sources.setdefault(source, {})
+        source.store.levels()  # from now on they are counted
 
     def watch_limiter(self, limiter: CapacityLimiter) -> None:
         """Read an anyio limiter from now on: the one of a loop's threads for sync routes; once per loop."""
@@ -201,10 +233,11 @@ class Saturation:
         now = time.monotonic()
         counts: Counter[tuple[str, TaskStatus]] = Counter()
         entered: dict[tuple[str, TaskStatus], float] = {}
-        for record in (record for source in sources for record in source.store.live()):
-            key = (self._names.value(record.func_name, exempt=record.registered), record.status)
-            counts[key] += 1
-            entered[key] = min(entered.get(key, now), record.state_clock)
+        for level in (level for source in sources for level in source.store.levels().read()):
+            key = (self._names.value(level.func_name, exempt=level.registered), level.status)
+            counts[key] += level.count
+            if level.since is not None:
+                entered[key] = min(entered.get(key, now), level.since)
         # Zeros too: with gaps in a series, sums and graphs would be wrong.
         for key in product(self._names.known(), STATES):
             labels = (key[0], key[1].value)

@@ -120,10 +120,12 @@ class PrometheusObserver(TaskObserver):
         """Count the change of state, and observe its durations."""
         series = self._series.get(event.func_name) or self._task(event.func_name, event.registered)
         status = event.status
-        if event.reason in RECOVERIES:
-            series.recovered[event.reason].inc()
-        elif status is PENDING and event.reason is None:  # otherwise it was requeued or rescued
-            series.enqueued.inc()
+        reason = event.reason
+        if reason is None:
+            if status is PENDING:  # otherwise it was requeued or rescued
+                series.enqueued.inc()
+        elif reason in RECOVERIES:
+            series.recovered[reason].inc()
         if status is RUNNING:
             self._started(series, event)
         elif status is RETRYING:

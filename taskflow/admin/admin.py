@@ -99,6 +99,7 @@ class TaskAdmin:
         if auto_install:
             task_manager.install(app)
         task_manager.on_stopping(hub.close)
+        task_manager.store.levels()  # from now on they are counted
         task_manager.stream.subscribe(activity)
         task_manager.stream.subscribe(traces)
         handle_refusals(app)

@@ -14,6 +14,8 @@ from taskflow.core.events import LifecycleEvent, LogEvent
 from taskflow.core.exceptions import InvalidTransitionError
 from taskflow.core.models import TRANSITIONS, FailedAttempt, Failure, TaskRecord, TaskStatus
 from taskflow.execution.finished import HISTORY_BYTES, FinishedRecords
+from taskflow.execution.indexes.levels import Levels
+from taskflow.execution.indexes.order import Order, Place
 from taskflow.execution.lines import KeptLines
 from taskflow.execution.stream import EventStream, event_of
 
@@ -58,6 +60,8 @@ class TaskStore:
         self._stream = stream if stream is not None else EventStream()
         self._lock = threading.Lock()
         self._records: dict[str, TaskRecord] = {}
+        self._order = Order(self._records)
+        self._levels: Levels | None = None
         self._finished = FinishedRecords(max_history, max_history_bytes, self._leave)
         # By key, then by function: a key belongs to its function.
         self._keys: dict[str, dict[str, str]] = {}
@@ -98,9 +102,14 @@ class TaskStore:
         """As `create`, with a PENDING record that the caller made."""
         if self._stream.active or record.idempotency_key is not None:
             return self._add(record, remember)
-        # As `_add`, where nobody reads and no key is held: one step, which needs no lock.
+        # As `_add`, where nobody reads and no key is held: two steps, neither of which needs the lock.
         if self._records.setdefault(record.task_id, record) is not record:
             raise _is_there(record)
+        order = self._order
+        order.fresh.append(record.task_id)
+        if len(order.fresh) > order.most_fresh:
+            with self._lock:
+                order.settle()
         return record
 
     def _add(self, record: TaskRecord, remember: bool) -> TaskRecord:
@@ -118,6 +127,7 @@ class TaskStore:
                 # Here, because from now on others may find the record and change it.
                 event = event_of(record, record.created_at)
             self._records[task_id] = record
+            self._order.add(record)
         if emit:
             self._emit(record, event)
             if remember:
@@ -149,6 +159,7 @@ class TaskStore:
                 event = event_of(record, utcnow())
                 event.reason = reason
             self._records[record.task_id] = record
+            self._order.add(record)
         if emit:
             self._emit(record, event)
 
@@ -160,6 +171,7 @@ class TaskStore:
                 if record.end_time is not None:
                     self._finished.remove(record)
                 self._release_key(record)
+                self._unindex(record)
 
     def get(self, task_id: str) -> TaskRecord | None:
         """The record with this id, or ``None``."""
@@ -178,6 +190,35 @@ class TaskStore:
     def live(self) -> list[TaskRecord]:
         """The unfinished records, oldest first."""
         return [record for record in self.list() if not record.finished]
+
+    def newest_first(self, before: Place | None = None) -> Iterator[list[TaskRecord]]:
+        """The records in the order of the listing, some hundred at a time; a part may be empty.
+
+        However many there are, each part costs the same, and the lock is free between two of them. A record
+        that is added meanwhile may be missing.
+
+        Args:
+            before: begin with what comes after this place in the listing, which it is not part of.
+        """
+        for _ in range(self._order.parts):
+            with self._lock:
+                self._order.settle()
+        place = before
+        while True:
+            with self._lock:
+                part, place = self._order.before(place)
+            yield part
+            if place is None:
+                return
+
+    def levels(self) -> Levels:
+        """How many tasks have not ended, and since when; counted as events come, from the first call on."""
+        if self._levels is None:
+            self._levels = Levels(self.get)
+            self._stream.count(self._levels)
+            for record in self.live():
+                self._levels.add(record)
+        return self._levels
 
     def find_by_idempotency_key(self, key: str, func_name: str | None = None) -> TaskRecord | None:
         """The pending, running, retrying or successful task that holds ``key``, or ``None``.
@@ -198,6 +239,9 @@ class TaskStore:
             self._records.clear()
             self._keys.clear()
             self._finished.clear()
+            self._order.clear()
+            if self._levels is not None:
+                self._levels.clear()
 
     def start(self, record: TaskRecord, pool: str, waited: float) -> bool:
         """`transition` to RUNNING; false if it comes too late.
@@ -363,6 +407,7 @@ class TaskStore:
         # One that was forgotten may have come back under its id, and live.
         if self._records.get(record.task_id) is record:
             del self._records[record.task_id]
+            self._order.leave(record.task_id)
             if record.idempotency_key is not None:
                 self._release_key(record)
 
@@ -426,13 +471,25 @@ class TaskStore:
             rekeyed = fields.keys() & {"idempotency_key", "func_name"}
             if rekeyed:
                 self._release_key(record)
+            self._unindex(record)
             for name, value in fields.items():
                 setattr(record, name, value)
+            self._index(record)
             if rekeyed and not record.finished and record.idempotency_key is not None:
                 self._hold_key(record)
             if record in self:
                 self._finished.weigh_again(record)
         return record
+
+    def _index(self, record: TaskRecord) -> None:
+        self._order.add(record)
+        if self._levels is not None:
+            self._levels.add(record)
+
+    def _unindex(self, record: TaskRecord) -> None:
+        self._order.discard(record)
+        if self._levels is not None:
+            self._levels.discard(record)
 
     def append_log(self, task_id: str, line: str) -> None:
         """Keep a log line on the record, of many the first and the last; an unknown id is ignored.

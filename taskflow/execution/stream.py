@@ -57,6 +57,7 @@ class EventStream:
         self.chain = chain
         self.active = chain is not None
         self._subscribers: tuple[Subscriber, ...] = ()
+        self._count: Callable[[LifecycleEvent], None] | None = None
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call ``subscriber`` with every event, inline, until the returned function is called."""
@@ -70,7 +71,19 @@ class EventStream:
 
     def _set_subscribers(self, subscribers: tuple[Subscriber, ...]) -> None:
         self._subscribers = subscribers
-        self.active = self.chain is not None or bool(subscribers)
+        self._set_active()
+
+    def _set_active(self) -> None:
+        self.active = self.chain is not None or self._count is not None or bool(self._subscribers)
+
+    def count(self, levels: Callable[[LifecycleEvent], None]) -> None:
+        """Let ``levels`` have every arrow of the state machine from now on. It must not raise.
+
+        A subscriber costs 0.3 µs at each event, however little it does; this one is called with every
+        `PrometheusObserver`.
+        """
+        self._count = levels
+        self._set_active()
 
     def lifecycle(self, event: LifecycleEvent) -> None:
         """Publish an arrow of the state machine. RUNNING binds the current context first."""
@@ -79,6 +92,8 @@ class EventStream:
                 self.chain.bind(event)
                 event.span = current_span_ids()  # the one that was opened just now, if one was
             self.chain.on_lifecycle(event)
+        if self._count is not None:
+            self._count(event)
         if self._subscribers:
             self._publish(event)
 

@@ -20,6 +20,7 @@ BENCHMARKS = {
     "memory": "memory",
     "metrics": "metrics",
     "dashboard": "dashboard",
+    "waiting": "waiting",
     "tracing": "tracing",
     "persistence": "persistence",
     "durable": "durable",

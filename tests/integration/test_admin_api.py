@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -678,6 +678,38 @@ async def test_counts_keep_up_with_this_process_while_the_backend_is_not_counted
     assert during == nothing | {"failed": 1, "running": 1}
     assert after["counts"] == nothing | {"failed": 1, "success": 1}
     assert after["success_rate"] == 0.5
+
+
+async def test_a_task_that_ends_while_the_backend_is_asked_is_counted_once() -> None:
+    class Asked(MemoryBackend):
+        """Ends a task just before it saves what has changed."""
+
+        end: Callable[[], Awaitable[None]] | None = None
+
+        async def save(self, rows: Any) -> None:
+            if self.end is not None:
+                end, self.end = self.end, None
+                await end()
+            await super().save(rows)
+
+    backend, gate = Asked(), asyncio.Event()
+    manager = TaskManager(snapshot_backend=backend, merged_list_ttl=3_600)
+
+    @manager.task()
+    async def work() -> None:
+        await gate.wait()
+
+    async def end() -> None:
+        gate.set()
+        await manager.drain()
+
+    async with manager, client(admin_app(manager)) as http:
+        await finished(manager, quick)
+        manager.enqueue(work)
+        backend.end = end
+        await http.get("/tasks/overview")
+        counts = (await http.get("/tasks/overview")).json()["counts"]
+    assert counts == dict.fromkeys(counts, 0) | {"success": 2}
 
 
 async def test_counts_of_other_instances_are_those_that_the_backend_knows() -> None:

@@ -19,6 +19,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from taskflow import TaskManager, task_log
 from taskflow.admin.feed import client, hub, ring
 from taskflow.admin.feed.sse import EventStreamResponse
+from taskflow.admin.stats.health import health
 from tests.admin import Listener, Message, admin_app, listening
 from tests.processes import PATIENCE, eventually, uvicorn_process, uvicorn_thread
 
@@ -186,17 +187,16 @@ def test_an_overview_comes_at_once_and_after_a_change(manager: TaskManager, url:
 def test_an_overview_that_fails_comes_a_next_time_and_is_told_of_once(
     manager: TaskManager, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stats = manager.history.totals
     failures = iter([RuntimeError("now")] * 3)
 
-    async def totals() -> Any:
+    def fails(task_manager: TaskManager) -> Any:
         for failure in failures:
             raise failure
-        return await stats()
+        return health(task_manager)
 
     monkeypatch.setattr(hub, "OVERVIEW_AT_REST", 3600.0)
     monkeypatch.setattr(hub, "OVERVIEW_INTERVAL", 0.01)
-    monkeypatch.setattr(manager.history, "totals", totals)
+    monkeypatch.setattr("taskflow.admin.stats.overview.health", fails)
     with listening(url) as listener:
         assert next(listener.messages("overview")).data["counts"]["success"] == 0
     assert [record.message for record in caplog.records] == ["the overview could not be made"]

@@ -17,10 +17,12 @@ from taskflow import (
     task_log,
 )
 from taskflow.backends import MemoryBackend
+from taskflow.core.models import TERMINAL
 from taskflow.core.query import TaskQuery
 from taskflow.execution.retry import _draft, retry_id
 from taskflow.persistence import snapshot
 from taskflow.persistence.history import History
+from taskflow.persistence.rows import to_record
 from tests.faulty import FaultyBackend
 from tests.instances import Instance, ends, until
 
@@ -176,6 +178,47 @@ async def test_a_page_of_recent_tasks_asks_the_backend_once_however_many_are_in_
 
     assert ids[:-11:-1] == [record.task_id for record in page.records]
     assert 1 == backend.calls["find"]
+
+
+async def test_a_task_that_comes_to_this_instance_during_a_search_is_still_on_the_page():
+    backend = FaultyBackend()
+    async with Instance(backend, merged_list_ttl=0) as one, Instance(backend, merged_list_ttl=0) as other:
+        other.go.set()
+        work = other.task()
+        ids = [other.manager.enqueue(work) for _ in range(3)]
+        await other.manager.drain()
+        assert other.manager._scheduler is not None
+        await other.manager._scheduler.flush()
+        find = backend.find
+
+        async def found_just_now(query: TaskQuery) -> Any:
+            rows = await find(query)
+            one.manager.store.adopt(to_record(rows[1]), "user")
+            return rows
+
+        backend.find = found_just_now  # type: ignore[method-assign]
+        page = await one.manager.history.page(TaskQuery(limit=10))
+
+    assert ids[::-1] == [record.task_id for record in page.records]
+
+
+async def test_a_stored_row_is_not_listed_for_what_its_task_no_longer_is():
+    backend = MemoryBackend()
+    async with Instance(backend, merged_list_ttl=0) as instance:
+        work = instance.task()
+        ids = [instance.manager.enqueue(work) for _ in range(2)]
+        scheduler = instance.manager._scheduler
+        assert scheduler is not None
+        await until(lambda: len(instance.manager.store.live()) == 2)
+        await scheduler.flush()
+        stored = {(await backend.get(task_id)).status for task_id in ids}  # type: ignore[union-attr]
+        instance.go.set()
+        await instance.manager.drain()
+        unfinished = [status for status in TaskStatus if status not in TERMINAL]
+        page = await instance.manager.history.page(TaskQuery(status=unfinished))
+
+    assert stored <= set(unfinished)
+    assert [] == page.records
 
 
 async def test_a_line_that_is_logged_after_the_end_reaches_the_history():

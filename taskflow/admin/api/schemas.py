@@ -126,7 +126,7 @@ class TaskMetrics(StatusCounts):
 
 
 class MetricsSummary(StatusCounts):
-    """Totals of the history."""
+    """Totals of the history; without a backend, of what this process has seen since it started."""
 
     total: int
     success_rate: float | None = Field(ge=0, le=1, description="share of the finished; null before the first")

@@ -55,12 +55,16 @@ class NamedActivity:
 
     Attributes:
         ended: how many have ended in each state.
+        timed: how many of these had started.
+        seconds: how long those took together.
     """
 
     def __init__(self, func_name: str, registered: bool) -> None:
         self.func_name = func_name
         self.registered = registered
         self.ended: dict[TaskStatus, int] = defaultdict(int)
+        self.timed = 0
+        self.seconds = 0.0
         self._buckets: deque[Bucket] = deque()
 
     def add(self, event: LifecycleEvent, number: int) -> None:
@@ -73,6 +77,8 @@ class NamedActivity:
         bucket.finished += 1
         bucket.failed += event.status is FAILED
         if event.duration is not None:
+            self.timed += 1
+            self.seconds += event.duration
             bucket.latencies.add(event.duration)
 
     def _expire(self, number: int) -> None:
@@ -155,6 +161,13 @@ class Activity:
             for named in self._names.values():
                 totals.update(named.ended)
         return dict(totals)
+
+    def mean(self) -> float | None:
+        """Mean seconds of the tasks that have started and ended; ``None`` without any."""
+        with self._lock:
+            timed = sum(named.timed for named in self._names.values())
+            seconds = sum(named.seconds for named in self._names.values())
+        return seconds / timed if timed else None
 
     def percentiles(self) -> dict[str, float | None]:
         """``p50``, ``p95`` and ``p99`` of all durations of the last ten minutes."""

@@ -32,13 +32,11 @@ class Overview:
     def __init__(self, task_manager: TaskManager, activity: Activity) -> None:
         self._manager = task_manager
         self._activity = activity
-        self._counted: Totals = {}
-        self._own_when_counted: Counter[TaskStatus] = Counter()
 
     async def current(self) -> dict[str, Any]:
         """The numbers as of now. If the backend does not answer, those of this process."""
-        unfinished = await count_unfinished(self._manager.store, self._activity)
-        counts = await self._counts(unfinished)
+        counts = await self._counts()
+        unfinished = self._unfinished()
         error = self._manager.backend_error
         return {
             "now": utcnow().isoformat(),
@@ -60,43 +58,49 @@ class Overview:
         Raises:
             BackendError: the backend does not answer.
         """
-        unfinished = await count_unfinished(self._manager.store, self._activity)
-        totals = await self._totals(self._own(unfinished))
-        counts = _counts(totals)
-        timed = sum(total.timed for total in totals.values())
-        seconds = sum(total.seconds for total in totals.values())
+        counts, mean = await self._totals()
         return {
             "total": sum(counts.values()),
             **counts,
             "success_rate": _success_rate(counts),
-            "avg_duration_seconds": seconds / timed if timed else None,
+            "avg_duration_seconds": mean,
             "percentiles": self._activity.percentiles(),
-            "per_task": [_task_metrics(report) for report in self._by_name(unfinished)],
+            "per_task": [_task_metrics(report) for report in self._by_name(self._unfinished())],
         }
+
+    def _unfinished(self) -> Unfinished:
+        return count_unfinished(self._manager.store, self._activity)
+
+    async def _totals(self) -> tuple[dict[str, int], float | None]:
+        """Tasks in each state, and the mean duration; without a backend, those of this process."""
+        if not self._manager.history.stored:
+            return status_counts(self._own()), self._activity.mean()
+        totals, _ = await self._manager.history.counted(self._own)
+        timed = sum(total.timed for total in totals.values())
+        seconds = sum(total.seconds for total in totals.values())
+        return _counts(totals), seconds / timed if timed else None
 
     def _by_name(self, unfinished: Unfinished) -> list[dict[str, Any]]:
         registered = [entry.name for entry in self._manager.registry]
         return self._activity.by_name(unfinished.counts, registered)
 
-    async def _counts(self, unfinished: Unfinished) -> dict[str, int]:
-        """Tasks of the history in each state; without the backend, those of this process since its start."""
-        own = self._own(unfinished)
+    async def _counts(self) -> dict[str, int]:
+        """Tasks of the history in each state; without a backend that answers, those of this process."""
+        if not self._manager.history.stored:
+            return status_counts(self._own())
         try:
-            totals = _counts(await self._totals(own))
+            totals, then = await self._manager.history.counted(self._own)
         except BackendError:
-            return status_counts(own)
+            return status_counts(self._own())
         # The backend is not counted each time: what this process did since the last count is added.
-        return {s.value: max(0, totals[s.value] + own[s] - self._own_when_counted[s]) for s in TaskStatus}
+        counts, own = _counts(totals), self._own()
+        return {
+            status.value: max(0, counts[status.value] + own[status] - then[status]) for status in TaskStatus
+        }
 
-    def _own(self, unfinished: Unfinished) -> Counter[TaskStatus]:
+    def _own(self) -> Counter[TaskStatus]:
         """How many tasks of this process are in each state now, or have ended in it since its start."""
-        return Counter({**self._activity.ended(), **unfinished.totals()})
-
-    async def _totals(self, own: Counter[TaskStatus]) -> Totals:
-        totals = await self._manager.history.totals()
-        if totals is not self._counted:
-            self._counted, self._own_when_counted = totals, own
-        return totals
+        return Counter({**self._activity.ended(), **self._unfinished().totals()})
 
     def _pools(self) -> list[dict[str, Any]]:
         return [

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from taskflow.admin.stats.activity import Activity, NamedActivity
-from taskflow.core.models import TaskRecord, TaskStatus
-from taskflow.core.running import sliced
+from taskflow.core.models import TaskStatus
+from taskflow.execution.indexes.levels import Level
 from taskflow.execution.store import TaskStore
 
 __all__ = ["Unfinished", "count_unfinished"]
@@ -29,10 +29,11 @@ class Unfinished:
     counts: dict[NamedActivity, Counter[TaskStatus]] = field(default_factory=lambda: defaultdict(Counter))
     since: dict[TaskStatus, float] = field(default_factory=dict)
 
-    def add(self, status: TaskStatus, record: TaskRecord, named: NamedActivity) -> None:
-        """Count one."""
-        self.counts[named][status] += 1
-        self.since[status] = min(record.state_clock, self.since.get(status, record.state_clock))
+    def add(self, level: Level, named: NamedActivity) -> None:
+        """Count the tasks of one name in one state."""
+        self.counts[named][level.status] += level.count
+        if level.since is not None:
+            self.since[level.status] = min(level.since, self.since.get(level.status, level.since))
 
     def totals(self) -> Counter[TaskStatus]:
         """How many, by state."""
@@ -44,12 +45,10 @@ class Unfinished:
         return {s.value: max(0.0, now - self.since[s]) if s in self.since else None for s in UNFINISHED}
 
 
-async def count_unfinished(store: TaskStore, activity: Activity) -> Unfinished:
-    """Count the unfinished tasks among the records in memory."""
+def count_unfinished(store: TaskStore, activity: Activity) -> Unfinished:
+    """The unfinished tasks of a store: what it has counted, however many they are."""
     unfinished = Unfinished()
-    async for records in sliced(store.list()):
-        for record in records:
-            status = record.status  # read once: another thread may change it
-            if status in UNFINISHED:
-                unfinished.add(status, record, activity.named(record.func_name, record.registered))
+    for level in store.levels().read():
+        if level.count:
+            unfinished.add(level, activity.named(level.func_name, level.registered))
     return unfinished

@@ -4,10 +4,12 @@ import time
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
-from taskflow import LifecycleEvent, LogEvent, TaskManager, TaskStatus
+from taskflow import LifecycleEvent, LogEvent, TaskAdmin, TaskManager, TaskStatus
 from taskflow.admin.stats.activity import BUCKET_SECONDS, BUCKETS, Activity
 from taskflow.admin.stats.latencies import Latencies
+from taskflow.admin.stats.overview import Overview
 from taskflow.admin.stats.unfinished import count_unfinished
 from taskflow.core.clock import utcnow
 from taskflow.core.names import NAME_LIMIT
@@ -150,7 +152,7 @@ def test_totals_of_what_has_ended(activity: Activity):
     assert activity.ended() == {TaskStatus.SUCCESS: 2, TaskStatus.FAILED: 1}
 
 
-async def test_unfinished_tasks_are_counted_by_name_and_the_oldest_is_known():
+def test_unfinished_tasks_are_counted_by_name_and_the_oldest_is_known():
     store = TaskManager().store
     for task_id, name in (("1", "a"), ("2", "a"), ("3", "b"), ("4", "b")):
         store.create(task_id, name)
@@ -158,10 +160,34 @@ async def test_unfinished_tasks_are_counted_by_name_and_the_oldest_is_known():
     store.transition("4", TaskStatus.CANCELLED)
     store.get("2").state_clock = time.monotonic() - 100.0
     activity = Activity()
-    unfinished = await count_unfinished(store, activity)
+    unfinished = count_unfinished(store, activity)
     reports = {report["func_name"]: report["counts"] for report in activity.by_name(unfinished.counts)}
     assert (reports["a"]["pending"], reports["b"]["running"], reports["b"]["cancelled"]) == (2, 1, 0)
     assert unfinished.totals() == {TaskStatus.PENDING: 2, TaskStatus.RUNNING: 1}
     oldest = unfinished.oldest()
     assert oldest["pending"] == pytest.approx(100.0, abs=50.0)
     assert oldest["retrying"] is None
+
+
+async def test_the_overview_of_many_tasks_looks_at_as_few_of_them_as_that_of_few(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    app = FastAPI()
+    manager = TaskManager()
+    overview = Overview(manager, Activity())
+    TaskAdmin(app, manager)
+    monkeypatch.setattr(manager.store, "list", None)  # what would look at all
+    found: list[str] = []
+    levels = manager.store.levels()
+    find = levels._find
+    monkeypatch.setattr(levels, "_find", lambda task_id: found.append(task_id) or find(task_id))
+    looks = []
+    for count in (1_000, 20_000):
+        while len(manager.store) < count:
+            manager.store.create(str(len(manager.store)), "work")
+        await overview.current()
+        found.clear()
+        assert (await overview.current())["counts"]["pending"] == count
+        looks.append(len(found))
+
+    assert looks[0] == looks[1] <= 100

@@ -10,12 +10,16 @@ import platform
 import threading
 import time
 import weakref
+from collections.abc import Iterator
+from typing import Any
 
 import anyio.to_thread
 import pytest
 from prometheus_client import CollectorRegistry
 
 from taskflow import LifecycleEvent, PrometheusObserver, TaskManager, TaskObserver, TaskRecord
+from taskflow.execution.indexes.levels import Levels
+from taskflow.execution.indexes.order import Order
 from taskflow.metrics.loop import LAG_INTERVAL, LoopProbe
 from taskflow.observers import ObserverStats
 from taskflow.version import __version__
@@ -190,6 +194,40 @@ async def test_unregistered_names_share_the_limit_with_the_counters(registry):
         await manager.drain()
 
 
+class CountingRecords(dict[str, TaskRecord]):
+    """Counts the records that are looked at."""
+
+    looked_at = 0
+
+    def get(self, *args: Any) -> Any:
+        self.looked_at += 1
+        return super().get(*args)
+
+    def values(self) -> Any:
+        self.looked_at += len(self)
+        return super().values()
+
+    def __iter__(self) -> Iterator[str]:
+        self.looked_at += len(self)
+        return super().__iter__()
+
+
+def test_a_scrape_looks_at_no_more_records_of_many_than_of_few(registry):
+    manager = TaskManager(loggers=[PrometheusObserver(registry)])
+    manager.store._records = records = CountingRecords()
+    manager.store._order = Order(records)
+    looks = []
+    for count in (1_000, 20_000):
+        while len(records) < count:
+            manager.store.create(str(len(records)), "send")
+        tasks(registry, "send", "pending")  # what has come since is taken in
+        records.looked_at = 0
+        assert tasks(registry, "send", "pending") == count
+        looks.append(records.looked_at)
+
+    assert looks[0] == looks[1] <= 100
+
+
 # Several managers on one registry
 
 
@@ -290,8 +328,8 @@ class Source:
         self.errors = errors
         self.store = self.logger = self
 
-    def live(self) -> list[TaskRecord]:
-        return []
+    def levels(self) -> Levels:
+        return Levels({}.get)
 
     def stats(self) -> list[ObserverStats]:
         return [ObserverStats("Broken", self.errors, 0, 0)]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -37,7 +40,11 @@ from taskflow import (
     TaskStatus,
     task_log,
 )
+from taskflow.metrics import families
+from taskflow.metrics.catalogue import TASK_DURATION, TASK_QUEUE, TASK_RETRIES
 from taskflow.metrics.exposition import encode
+from taskflow.metrics.families import FOLDED_AT
+from taskflow.metrics.instruments import MemoryInstruments
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -257,7 +264,102 @@ def test_the_limit_holds_for_both_observers_of_a_registry_together():
     assert len(series_of(registry, "taskflow_tasks_enqueued_total")) == 101
 
 
+# Threads
+
+
+def test_nothing_is_lost_or_counted_twice_while_threads_observe_and_a_scrape_collects(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(families, "FOLDED_AT", 5)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        observe_from_threads()
+    finally:
+        sys.setswitchinterval(before)
+
+
+def observe_from_threads() -> None:
+    registry = CollectorRegistry()
+    observer = PrometheusObserver(registry)
+    events, threads = 3_000, 4
+    labels = {"task": "send", "status": "success"}
+
+    def observe() -> None:
+        for number in range(events):
+            observer.on_lifecycle(event("pending"))
+            observer.on_lifecycle(event("success", duration=number % 3, attempt_duration=0.5))
+
+    def value(metric: str, labels: dict[str, str]) -> float:
+        return registry.get_sample_value(metric, labels) or 0.0
+
+    def scrape() -> tuple[float, ...]:
+        return (
+            value("taskflow_tasks_enqueued_total", {"task": "send"}),
+            value("taskflow_tasks_finished_total", labels),
+            value("taskflow_task_duration_seconds_count", labels),
+            value("taskflow_task_duration_seconds_bucket", {**labels, "le": "1.0"}),
+            value("taskflow_task_duration_seconds_sum", labels),
+        )
+
+    with ThreadPoolExecutor(threads + 1) as pool:
+        running = [pool.submit(observe) for _ in range(threads)]
+        scrapes = [scrape()]
+        while not all(future.done() for future in running):
+            scrapes.append(scrape())
+    for future in running:
+        future.result()
+
+    total = events * threads
+    assert (total, total, total, 2 * total / 3, float(total)) == scrape()
+    assert all(low <= high for one, other in pairwise(scrapes) for low, high in zip(one, other, strict=True))
+
+
+def test_what_is_observed_between_two_scrapes_is_not_kept_one_by_one():
+    registry = CollectorRegistry()
+    instruments = MemoryInstruments(registry)
+    counter, histogram = instruments.counter(TASK_RETRIES, "send"), instruments.histogram(TASK_QUEUE, "send")
+    for _ in range(5 * FOLDED_AT + 1):
+        counter.inc()
+        histogram.observe(0.5)
+
+    assert [1, 1] == [len(series._fresh) for series in (counter, histogram)]  # type: ignore[attr-defined]  # in memory
+    assert registry.get_sample_value("taskflow_task_retries_total", {"task": "send"}) == 5 * FOLDED_AT + 1
+    assert (
+        registry.get_sample_value("taskflow_task_queue_seconds_count", {"task": "send"}) == 5 * FOLDED_AT + 1
+    )
+
+
+@given(st.lists(st.floats(0, 1e5), max_size=700), st.lists(st.floats(1e-3, 1e4), min_size=1, unique=True))
+def test_a_histogram_has_what_prometheus_client_has(amounts: list[float], bounds: list[float]):
+    registry, reference = CollectorRegistry(), CollectorRegistry()
+    ours = MemoryInstruments(registry, sorted(bounds)).histogram(TASK_DURATION, "send", "success")
+    theirs = Histogram(
+        TASK_DURATION.name, "-", TASK_DURATION.labels, registry=reference, buckets=sorted(bounds)
+    ).labels("send", "success")
+    for amount in amounts:
+        ours.observe(amount)
+        theirs.observe(amount)
+    for sample in (s for family in reference.collect() for s in family.samples):
+        if not sample.name.endswith("_created"):
+            assert registry.get_sample_value(sample.name, sample.labels) == pytest.approx(sample.value)
+
+
 # Exemplars
+
+
+def test_a_bucket_has_the_latest_of_its_exemplars():
+    registry = CollectorRegistry()
+    queue = MemoryInstruments(registry).histogram(TASK_QUEUE, "send")
+    for amount, trace_id in ((0.02, "a"), (3.0, "b"), (0.021, "c"), (4.0, "d"), (0.02, "e")):
+        queue.observe(amount, {"trace_id": trace_id})
+
+    assert {0.02: "e", 4.0: "d"} == {
+        sample.exemplar.value: sample.exemplar.labels["trace_id"]
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.exemplar
+    }
 
 
 @pytest.fixture
