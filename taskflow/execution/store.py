@@ -6,14 +6,16 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from taskflow.core.clock import rfc3339, utcnow
 from taskflow.core.events import LifecycleEvent, LogEvent
 from taskflow.core.exceptions import InvalidTransitionError
-from taskflow.core.models import TRANSITIONS, FailedAttempt, Failure, TaskRecord, TaskStatus
+from taskflow.core.models import TRANSITIONS, Failure, TaskRecord, TaskStatus
+from taskflow.execution.changes import change, end
 from taskflow.execution.finished import HISTORY_BYTES, FinishedRecords
+from taskflow.execution.indexes.keys import Keys
 from taskflow.execution.indexes.levels import Levels
 from taskflow.execution.indexes.order import Order, Place
 from taskflow.execution.lines import KeptLines
@@ -23,10 +25,6 @@ __all__ = ["TaskStore"]
 
 FEW_LINES, SHORT_LINE = 8, 1_000
 """A log of fewer lines than that, none of them of more characters, is kept as it is."""
-ATTEMPTS = 100
-"""Failed attempts that a record remembers, the latest ones."""
-ATTEMPT_ERROR = 1_000
-"""Characters that it remembers of the error of each."""
 
 PENDING, RUNNING, RETRYING = TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING
 SUCCESS = TaskStatus.SUCCESS
@@ -63,8 +61,7 @@ class TaskStore:
         self._order = Order(self._records)
         self._levels: Levels | None = None
         self._finished = FinishedRecords(max_history, max_history_bytes, self._leave)
-        # By key, then by function: a key belongs to its function.
-        self._keys: dict[str, dict[str, str]] = {}
+        self._keys = Keys()
 
     def __len__(self) -> int:
         return len(self._records)
@@ -120,8 +117,7 @@ class TaskStore:
                 return holder
             if task_id in self._records:
                 raise _is_there(record)
-            if record.idempotency_key is not None:
-                self._hold_key(record)
+            self._keys.hold(record)
             if emit:
                 record.backlog = []
                 # Here, because from now on others may find the record and change it.
@@ -152,8 +148,7 @@ class TaskStore:
         with self._lock:
             if record.task_id in self._records:
                 raise _is_there(record)
-            if record.idempotency_key is not None:
-                self._hold_key(record)
+            self._keys.hold(record)
             if emit:
                 record.backlog = []
                 event = event_of(record, utcnow())
@@ -170,7 +165,7 @@ class TaskStore:
             if record is not None:
                 if record.end_time is not None:
                     self._finished.remove(record)
-                self._release_key(record)
+                self._keys.release(record)
                 self._unindex(record)
 
     def get(self, task_id: str) -> TaskRecord | None:
@@ -229,8 +224,7 @@ class TaskStore:
                 of any function; of several, the one whose function had a task with this key first.
         """
         with self._lock:
-            holders = self._keys.get(key, {})
-            holder = next(iter(holders.values()), None) if func_name is None else holders.get(func_name)
+            holder = self._keys.holder(key, func_name)
             return None if holder is None else self._records[holder]
 
     def clear(self) -> None:
@@ -275,7 +269,8 @@ class TaskStore:
         try:
             if record.status is RUNNING and self._records.get(record.task_id) is record:
                 record.state_clock = clock = time.monotonic()
-                self._finish(record, SUCCESS, datetime.now(UTC), clock)
+                end(record, SUCCESS, datetime.now(UTC), clock)
+                self._finished.add(record, SUCCESS)
                 record.status = SUCCESS
                 return True
         finally:
@@ -325,7 +320,11 @@ class TaskStore:
                 raise InvalidTransitionError(task_id, left, status)
             now = datetime.now(UTC)
             first_start = status is RUNNING and record.start_time is None
-            self._change(record, status, now, failure, next_delay, reason)
+            change(record, status, now, failure, next_delay, reason)
+            if record.end_time is not None:
+                if status is not SUCCESS:
+                    self._keys.release(record)
+                self._finished.add(record, status)
             # Last: who reads the state first, without the lock, finds all that belongs to it.
             record.status = status
             if not self._stream.active:
@@ -347,61 +346,6 @@ class TaskStore:
         self._emit(record, event)
         return record
 
-    def _change(
-        self,
-        record: TaskRecord,
-        status: TaskStatus,
-        now: datetime,
-        failure: Failure | None,
-        next_delay: float | None,
-        reason: str | None,
-    ) -> None:
-        """Set what belongs to a new state; under the lock."""
-        clock = record.state_clock = time.monotonic()
-        if failure is not None:
-            record.error, record.error_type = failure.error, failure.error_type
-            record.stacktrace = failure.stacktrace
-        if reason is not None:
-            record.reason = reason
-        if status is RUNNING:
-            self._start(record, now, clock)
-        elif status is RETRYING:
-            self._remember_attempt(record, now, failure, next_delay or 0.0)
-        elif status is not PENDING:
-            self._finish(record, status, now, clock)
-
-    def _start(self, record: TaskRecord, now: datetime, clock: float) -> None:
-        record.attempt = record.retries_used
-        record.attempt_started, record.next_attempt_at = now, None
-        if record.start_time is None:
-            record.start_time, record.started_clock = now, clock
-        elif record.started_clock is None:  # it started in another process
-            record.started_clock = clock - (now - record.start_time).total_seconds()
-
-    def _remember_attempt(
-        self, record: TaskRecord, now: datetime, failure: Failure | None, next_delay: float
-    ) -> None:
-        record.retries_used += 1
-        record.next_attempt_at = now + timedelta(seconds=next_delay)
-        error, error_type = (failure.error, failure.error_type) if failure is not None else ("", "")
-        started = record.attempt_started or now
-        attempt = FailedAttempt(started, now, error[:ATTEMPT_ERROR], error_type, next_delay)
-        record.failed_attempts = [*(record.failed_attempts or ()), attempt][-ATTEMPTS:]
-
-    def _finish(self, record: TaskRecord, status: TaskStatus, now: datetime, clock: float) -> None:
-        record.end_time = now
-        if status is SUCCESS:
-            record.error = record.error_type = record.stacktrace = None
-            if record.args or record.kwargs or record.payload or record.encrypted_payload:
-                _forget_arguments(record)
-        if record.started_clock is not None:
-            record.elapsed = clock - record.started_clock
-        elif record.start_time is not None:  # in another process: only the wall clock knows
-            record.elapsed = max(0.0, (now - record.start_time).total_seconds())
-        if record.idempotency_key is not None and status is not SUCCESS:
-            self._release_key(record)
-        self._finished.add(record, status)
-
     def _leave(self, record: TaskRecord) -> None:
         """Forget a finished record that has to leave the memory."""
         # One that was forgotten may have come back under its id, and live.
@@ -409,28 +353,12 @@ class TaskStore:
             del self._records[record.task_id]
             self._order.leave(record.task_id)
             if record.idempotency_key is not None:
-                self._release_key(record)
+                self._keys.release(record)
 
     def _holder(self, record: TaskRecord) -> TaskRecord | None:
         """The record of the same function that holds the key of this one, or ``None``."""
-        if record.idempotency_key is None:
-            return None
-        holder = self._keys.get(record.idempotency_key, {}).get(record.func_name)
+        holder = self._keys.holder(record.idempotency_key, record.func_name)
         return None if holder is None else self._records[holder]
-
-    def _hold_key(self, record: TaskRecord) -> None:
-        if record.idempotency_key is None:
-            return
-        holders = self._keys.setdefault(record.idempotency_key, {})
-        holders.setdefault(record.func_name, record.task_id)
-
-    def _release_key(self, record: TaskRecord) -> None:
-        key = record.idempotency_key
-        if key is None or self._keys.get(key, {}).get(record.func_name) != record.task_id:
-            return
-        del self._keys[key][record.func_name]
-        if not self._keys[key]:
-            del self._keys[key]
 
     def _emit(self, record: TaskRecord, event: LifecycleEvent) -> None:
         """Publish the event and those that other threads left meanwhile. The caller made the backlog."""
@@ -470,13 +398,13 @@ class TaskStore:
         with self._lock:
             rekeyed = fields.keys() & {"idempotency_key", "func_name"}
             if rekeyed:
-                self._release_key(record)
+                self._keys.release(record)
             self._unindex(record)
             for name, value in fields.items():
                 setattr(record, name, value)
             self._index(record)
             if rekeyed and not record.finished and record.idempotency_key is not None:
-                self._hold_key(record)
+                self._keys.hold(record)
             if record in self:
                 self._finished.weigh_again(record)
         return record
@@ -537,16 +465,6 @@ class TaskStore:
 
 def _is_there(record: TaskRecord) -> ValueError:
     return ValueError(f"there is a task with id {record.task_id!r} already")
-
-
-def _forget_arguments(record: TaskRecord) -> None:
-    """Let go of the arguments of a success: nothing will run it again."""
-    if record.payload is not None or record.encrypted_payload is not None:
-        record.payload = record.encrypted_payload = None
-        record.arguments_kept = False
-    if record.args or record.kwargs:
-        record.args, record.kwargs = (), {}
-        record.arguments_kept = False
 
 
 def _failure(fields: dict[str, Any]) -> Failure | None:
