@@ -24,7 +24,7 @@ from taskflow.persistence import snapshot
 from taskflow.persistence.history import History
 from taskflow.persistence.rows import to_record
 from tests.faulty import FaultyBackend
-from tests.instances import Instance, ends, until
+from tests.instances import Instance, ends, stored, until
 
 
 class SlowBackend(MemoryBackend):
@@ -312,6 +312,11 @@ async def test_a_retry_on_two_instances_runs_once(persist: bool):
         await ends(one, old)
         assert one.manager._scheduler is not None
         await one.manager._scheduler.flush()
+
+        async def is_stored() -> bool:  # a durable one by the journal, which nothing above waits for
+            return await stored(backend, old) is TaskStatus.FAILED
+
+        await until(is_stored)
         managers = [one.manager, other.manager, one.manager]
         new = [await manager.retry(old) for manager in managers]
         await ends(one, new[0].task_id)
