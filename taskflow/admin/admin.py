@@ -100,6 +100,9 @@ class TaskAdmin:
             task_manager.install(app)
         task_manager.on_stopping(hub.close)
         task_manager.store.levels()  # from now on they are counted
+        for record in task_manager.store:
+            if record.finished:
+                activity.take_in(record)
         task_manager.stream.subscribe(activity)
         task_manager.stream.subscribe(traces)
         handle_refusals(app)

@@ -49,16 +49,21 @@ class FinishedRecords:
 
     def add(self, record: TaskRecord, status: TaskStatus) -> None:
         """Keep a record that has just ended with this status; the oldest ones may have to go."""
-        self._queue.append(record)
-        unweighed = record.kept_lines is not None or (record.logs and not record.weight)
-        if unweighed or record.failed_attempts or record.tags or record.preview or status is not SUCCESS:
-            self._weigh(record)
-        else:  # nothing, as of most, or a few lines, see `weigh_line`
-            self._weight += record.weight
-        if len(self._queue) > self._most:
+        queue = self._queue
+        queue.append(record)
+        if record.logs or record.tags or record.failed_attempts or record.preview or status is not SUCCESS:
+            self._weigh_new(record, status)
+        if len(queue) > self._most:
             self._drop()
         if self._weight and self.bytes > self.max_history_bytes:
             self._drop_heavy()
+
+    def _weigh_new(self, record: TaskRecord, status: TaskStatus) -> None:
+        few_lines = status is SUCCESS and record.weight and record.kept_lines is None
+        if few_lines and not (record.tags or record.failed_attempts or record.preview):
+            self._weight += record.weight  # by `weigh_line`
+        else:
+            self._weigh(record)
 
     def weigh_line(self, record: TaskRecord, line: str) -> None:
         """Take note of a line that a record is about to get; the first such call comes before its first line.

@@ -245,14 +245,14 @@ class TaskStore:
             pool: name of the pool that holds the attempt.
             waited: seconds waited for a place in it.
         """
-        if record.status is not PENDING or self._stream.active:
+        if self._stream.active:
             return self._moved(record, RUNNING, (pool, waited))
         # Most tasks come here and to `succeed`, and nobody reads: `transition` without its questions, and
         # without the two objects that a with statement makes. A test compares what both leave behind.
         self._lock.acquire()
         try:
-            first = record.status is PENDING and record.start_time is None and not record.retries_used
-            if first and self._records.get(record.task_id) is record:
+            first = record.status is PENDING and record.start_time is None
+            if first and not record.retries_used and self._records.get(record.task_id) is record:
                 record.attempt_started = record.start_time = datetime.now(UTC)
                 record.state_clock = record.started_clock = time.monotonic()
                 record.status = RUNNING

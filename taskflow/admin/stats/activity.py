@@ -14,7 +14,7 @@ from typing import Any
 
 from taskflow.admin.stats.latencies import QUANTILES, Latencies
 from taskflow.core.events import LifecycleEvent, LogEvent
-from taskflow.core.models import TERMINAL, TaskStatus
+from taskflow.core.models import TERMINAL, TaskRecord, TaskStatus
 from taskflow.core.names import BoundedNames
 
 __all__ = ["BUCKETS", "BUCKET_SECONDS", "Activity", "NamedActivity", "status_counts"]
@@ -69,7 +69,7 @@ class NamedActivity:
 
     def add(self, event: LifecycleEvent, number: int) -> None:
         """Count a task that has ended in the bucket of this number."""
-        self.ended[event.status] += 1
+        self.count(event.status, event.duration)
         if not self._buckets or self._buckets[-1].number != number:
             self._buckets.append(Bucket(number))
             self._expire(number)
@@ -77,9 +77,14 @@ class NamedActivity:
         bucket.finished += 1
         bucket.failed += event.status is FAILED
         if event.duration is not None:
-            self.timed += 1
-            self.seconds += event.duration
             bucket.latencies.add(event.duration)
+
+    def count(self, status: TaskStatus, duration: float | None) -> None:
+        """Count a task without the time at which it ended."""
+        self.ended[status] += 1
+        if duration is not None:
+            self.timed += 1
+            self.seconds += duration
 
     def _expire(self, number: int) -> None:
         while self._buckets and self._buckets[0].number <= number - BUCKETS:
@@ -127,6 +132,12 @@ class Activity:
         named = self.named(event.func_name, event.registered)
         with self._lock:
             named.add(event, self._bucket_number())
+
+    def take_in(self, record: TaskRecord) -> None:
+        """Count a task that had ended before the first event was read."""
+        named = self.named(record.func_name, record.registered)
+        with self._lock:
+            named.count(record.status, record.duration)
 
     def named(self, func_name: str, registered: bool) -> NamedActivity:
         """The tasks of a name; past `NAME_LIMIT` unregistered names, of all others together."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 
@@ -191,3 +192,22 @@ async def test_the_overview_of_many_tasks_looks_at_as_few_of_them_as_that_of_few
         looks.append(len(found))
 
     assert looks[0] == looks[1] <= 100
+
+
+async def test_what_had_ended_before_the_dashboard_was_made_is_counted():
+    manager = TaskManager()
+    for task_id, status in (("1", TaskStatus.SUCCESS), ("2", TaskStatus.FAILED), ("3", TaskStatus.RUNNING)):
+        manager.store.create(task_id, "work")
+        manager.store.transition(task_id, TaskStatus.RUNNING)
+        if status is not TaskStatus.RUNNING:
+            manager.store.transition(task_id, status)
+    app = FastAPI()
+    manager.init_app(app)
+    TaskAdmin(app, manager)
+    manager.store.transition("3", TaskStatus.SUCCESS)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop") as client:
+        counts = (await client.get("/tasks/overview")).json()["counts"]
+        totals = (await client.get("/tasks/metrics")).json()
+    assert (2, 1, 0) == (counts["success"], counts["failed"], counts["running"])
+    assert (3, 2, 1) == (totals["total"], totals["success"], totals["failed"])
+    assert 2 == totals["per_task"][0]["success"]
