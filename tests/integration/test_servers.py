@@ -176,7 +176,8 @@ RECYCLING = {
     "gunicorn-asgi": ("--workers=1", "--max-requests=4"),
     "hypercorn-alone": ("--max-requests=4",),
     # By its memory, which is always too much, as `--workers-lifetime` does it after a minute or more.
-    "granian": ("--workers-max-rss=1", "--rss-sample-interval=1", "--respawn-interval=0.1"),
+    # Not each second: on a busy machine that is too little for a worker to take up what it is left.
+    "granian": ("--workers-max-rss=1", "--rss-sample-interval=4", "--respawn-interval=0.1"),
 }
 
 ALSO_RECYCLING = {
