@@ -47,11 +47,17 @@ BOUND = 60
 Make = Callable[..., SnapshotBackend]
 
 
-async def durable_rate(make: Make) -> float:
-    """Durable tasks per second, one a request, until the ends of all are stored."""
+async def durable_rate(make: Make, requests: int = REQUESTS, tasks: int = TASKS) -> float:
+    """Durable tasks per second, one a request, until the ends of all are stored.
+
+    Args:
+        make: makes a backend; each time for the same, empty store.
+        requests: how many are under way at once.
+        tasks: how many there are.
+    """
     manager = TaskManager(snapshot_backend=make())
     manager.task(persist=True)(noop)
-    left = iter(range(TASKS))
+    left = iter(range(tasks))
 
     async def send() -> None:
         for _ in left:
@@ -63,12 +69,12 @@ async def durable_rate(make: Make) -> float:
 
     async with manager:
         start = time.perf_counter()
-        await asyncio.gather(*(send() for _ in range(REQUESTS)))
+        await asyncio.gather(*(send() for _ in range(requests)))
     seconds = time.perf_counter() - start
     backend = make()
-    assert TASKS == (await backend.count())[TaskStatus.SUCCESS].count
+    assert tasks == (await backend.count())[TaskStatus.SUCCESS].count
     await backend.close()
-    return TASKS / seconds
+    return tasks / seconds
 
 
 @contextmanager

@@ -11,14 +11,16 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 import psutil
 
-from taskflow import ManagedBackgroundTasks, SqliteBackend, TaskManager, TaskStatus
+from taskflow import SqliteBackend, TaskManager, TaskStatus
 from taskflow.core.query import Cursor, TaskQuery, microseconds
 from tests.benchmarks import rows
+from tests.benchmarks.durable import durable_rate
 from tests.benchmarks.rows import HISTORY, Latency
 from tests.benchmarks.table import heading
 from tests.benchmarks.throughput import noop
@@ -33,28 +35,6 @@ STORED = 100_000
 """Tasks that a stop leaves, and that the next start finds."""
 
 FAILED, SUCCESS = TaskStatus.FAILED, TaskStatus.SUCCESS
-
-
-async def durable_rate(path: Path, requests: int, tasks: int) -> float:
-    """Durable tasks per second, one a request, until the ends of all are on the disk."""
-    manager = TaskManager(snapshot_db=str(path))
-    manager.task(persist=True)(noop)
-    left = iter(range(tasks))
-
-    async def send() -> None:
-        for _ in left:
-            # In the order of the middleware: the commit, the response, the task.
-            background = ManagedBackgroundTasks(manager)
-            background.add_task(noop)
-            await background.committed()
-            await background()
-
-    async with manager:
-        start = time.perf_counter()
-        await asyncio.gather(*(send() for _ in range(requests)))
-    seconds = time.perf_counter() - start
-    assert await succeeded(path) == tasks
-    return tasks / seconds
 
 
 async def succeeded(path: Path) -> int:
@@ -176,7 +156,7 @@ def durable(folder: Path) -> None:
     for requests in REQUESTS:
         tasks = min(10_000, 500 * requests)
         paths = [folder / f"durable-{requests}-{number}.db" for number in range(ROUNDS)]
-        rates = [asyncio.run(durable_rate(path, requests, tasks)) for path in paths]
+        rates = [asyncio.run(durable_rate(partial(SqliteBackend, path), requests, tasks)) for path in paths]
         wanted = "" if requests == 1 else "   (target ≥ 5,000)"
         print(f"{requests:3} requests at once {statistics.median(rates):>9,.0f} tasks/s{wanted}")
 
