@@ -7,6 +7,7 @@ import contextvars
 import logging
 import math
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from fastapi import BackgroundTasks, FastAPI
@@ -187,6 +188,10 @@ class TaskManager:
         self.registry = TaskRegistry()
         self.stream = EventStream(self.logger)
         self.store = TaskStore(max_history, self.stream, max_history_bytes=max_history_bytes)
+        if backend is not None or self.fernet is not None:
+            # Now, and not with the first task that is stored: if a test has frozen the clock by then, the
+            # module would take the classes that stand for `datetime` and `date` for the real ones.
+            import_module("taskflow.arguments.codec")
         pools = Pools(max_concurrent_tasks, max_sync_threads)
         self.pools = tuple(pools)
         arguments = self._arguments = ArgumentKeeper(self.fernet, requeue=requeue_pending)

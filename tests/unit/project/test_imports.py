@@ -66,6 +66,14 @@ def test_the_room_of_a_lazy_name_is_there_as_an_attribute():
     assert "taskflow.admin" in loaded("import taskflow\ntaskflow.admin.TaskAdmin")
 
 
+@pytest.mark.parametrize(
+    "option", ["snapshot_db='tasks.db'", "encrypt_args_key='MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY='"]
+)
+def test_what_stores_arguments_is_loaded_before_a_test_freezes_the_clock(option: str):
+    # A library for that replaces `datetime` also for what is imported meanwhile.
+    assert "taskflow.arguments.difference" in loaded(f"import taskflow\ntaskflow.TaskManager({option})")
+
+
 @pytest.mark.parametrize("package", [package.__name__ for package in PACKAGES])
 def test_a_star_brings_every_name(package: str):
     code = f"import {package}\nfrom {package} import *\nassert set({package}.__all__) <= set(globals())"
