@@ -16,7 +16,16 @@ from tests.processes import ROOT
 
 __all__ = ["commit_id", "environment"]
 
-NEEDED = ("httptools", "httpx", "opentelemetry-sdk", "prometheus-client", "uvicorn", "uvloop")
+NEEDED = (
+    "httptools",
+    "httpx",
+    "opentelemetry-sdk",
+    "prometheus-client",
+    "psycopg[binary]",
+    "redis",
+    "uvicorn",
+    "uvloop",
+)
 """What the programs use besides the build."""
 
 
@@ -78,10 +87,11 @@ def _install(folder: Path, source: Path, constraints: str) -> None:
 
 
 def _constraints() -> str:
-    """The versions of this environment, without this project's own."""
+    """The versions of this environment, without this project's own, below a comment: what is used."""
     own = "fastapi-taskflow"
     found = {each.metadata["Name"].lower(): each.version for each in distributions()}
-    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()) if name != own)
+    versions = (f"{name}=={version}\n" for name, version in sorted(found.items()) if name != own)
+    return f"# {' '.join(NEEDED)}\n" + "".join(versions)
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:

@@ -16,15 +16,15 @@ TASKS = 6_000
 
 def backend() -> SnapshotBackend:
     """The one that the argument names, with nothing in it."""
-    where, own = sys.argv[1], f"bench-{uuid.uuid4().hex[:8]}"
+    where, own = sys.argv[1], f"bench_{uuid.uuid4().hex[:8]}"
     if where.startswith("redis"):
         from taskflow import RedisBackend
 
-        return RedisBackend(where, namespace=own)
+        return RedisBackend(where, prefix=f"{{{own}}}:")
     if where.startswith("postgres"):
         from taskflow import PostgresBackend
 
-        return PostgresBackend(where, namespace=own)
+        return PostgresBackend(where, schema=own)
     from taskflow import SqliteBackend
 
     return SqliteBackend("tasks.db")
