@@ -59,25 +59,15 @@ class FinishedRecords:
             self._drop_heavy()
 
     def _weigh_new(self, record: TaskRecord, status: TaskStatus) -> None:
-        few_lines = status is SUCCESS and record.weight and record.kept_lines is None
-        if few_lines and not (record.tags or record.failed_attempts or record.preview):
-            self._weight += record.weight  # by `weigh_line`
+        more = record.tags or record.failed_attempts or record.preview or record.kept_lines
+        if status is SUCCESS and not more:  # a few lines: `weight_of` asks for much that this has not
+            record.weight = sum(map(getsizeof, record.logs))
+            self._weight += record.weight
         else:
             self._weigh(record)
 
-    def weigh_line(self, record: TaskRecord, line: str) -> None:
-        """Take note of a line that a record is about to get; the first such call comes before its first line.
-
-        A successful task with a few lines has nothing else to weigh at its end.
-        """
-        if record.end_time is None and (record.weight or not record.logs):
-            record.weight += getsizeof(line)
-
     def weigh_again(self, record: TaskRecord) -> None:
-        """Count what a record takes now: it was changed, other than by `weigh_line`."""
-        if record.end_time is None:
-            record.weight = 0  # counted in full at its end
-            return
+        """Count what a finished record takes now: it was changed."""
         self._weight -= record.weight
         self._weigh(record)
         self._drop_heavy()

@@ -405,7 +405,7 @@ class TaskStore:
             self._index(record)
             if rekeyed and not record.finished and record.idempotency_key is not None:
                 self._keys.hold(record)
-            if record in self:
+            if record.end_time is not None and record in self:
                 self._finished.weigh_again(record)
         return record
 
@@ -431,7 +431,6 @@ class TaskStore:
         self._lock.acquire()
         try:
             if record.kept_lines is None and len(record.logs) < FEW_LINES and len(line) <= SHORT_LINE:
-                self._finished.weigh_line(record, line)
                 record.logs.append(line)  # as most tasks: nothing else needs to be counted yet
             else:
                 self._append(record, line)
