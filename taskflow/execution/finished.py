@@ -51,20 +51,18 @@ class FinishedRecords:
         """Keep a record that has just ended with this status; the oldest ones may have to go."""
         queue = self._queue
         queue.append(record)
-        if record.logs or record.tags or record.failed_attempts or record.preview or status is not SUCCESS:
-            self._weigh_new(record, status)
-        if len(queue) > self._most:
-            self._drop()
-        if self._weight and self.bytes > self.max_history_bytes:
-            self._drop_heavy()
-
-    def _weigh_new(self, record: TaskRecord, status: TaskStatus) -> None:
         more = record.tags or record.failed_attempts or record.preview or record.kept_lines
-        if status is SUCCESS and not more:  # a few lines: `weight_of` asks for much that this has not
+        if more or status is not SUCCESS:
+            self._weigh(record)
+        elif record.logs:  # a few lines: `weight_of` asks for much that this has not
             record.weight = sum(map(getsizeof, record.logs))
             self._weight += record.weight
-        else:
-            self._weigh(record)
+        if len(queue) > self._most:  # as `_drop`, without a call for every task
+            oldest = queue.popleft()
+            self._weight -= oldest.weight
+            self._leave(oldest)
+        if self._weight and self._weight + len(queue) * RECORD_BYTES > self.max_history_bytes:
+            self._drop_heavy()
 
     def weigh_again(self, record: TaskRecord) -> None:
         """Count what a finished record takes now: it was changed."""

@@ -224,4 +224,7 @@ class QueuedTask(Execution, BackgroundTask):  # type: ignore[misc]  # args and k
         # Not an async def: it would only await another coroutine, on the hot path.
         if self.unwatched is not None and not self.unwatched.awaited:
             _complaints.log(BEFORE_ITS_COMMIT, self.record.func_name)
-        return self.drive(self) if self.take() else OVER
+        if self.taken:
+            return OVER
+        self.taken = True  # as `take`, without a call for every task
+        return self.drive(self)
