@@ -91,7 +91,8 @@ class Enqueuer:
         if self.closed:
             raise ManagerClosedError(self.why_closed) if self.why_closed else ManagerClosedError
         entry, (args, kwargs) = self._registry.resolve(func, args, kwargs)
-        options = entry.options if said is NOTHING else _options(said, entry.options)
+        kept = None if said is NOTHING else said.check_where(Where.CALL).to_json()
+        options = entry.options if kept is None else said.over(entry.options)
         durable = options.persist
         if durable:
             self._check_durable(entry, promised)
@@ -107,7 +108,7 @@ class Enqueuer:
             retry_of,
         )
         if said is not NOTHING:
-            _say(record, said)
+            _say(record, said, kept)
         arguments, gates = self._arguments, self._gates
         resumable = (durable or arguments.concerns_all) and arguments.keep(record, entry, args, kwargs)
         gate = gates.open(record) if durable and gates is not None else None
@@ -173,15 +174,9 @@ class Enqueuer:
         return added
 
 
-def _options(said: TaskOptions, options: TaskOptions) -> TaskOptions:
-    """The options that count: what was said for the call, and otherwise these."""
-    said.check_where(Where.CALL)
-    return options if said.to_json() is None else said.over(options)
-
-
-def _say(record: TaskRecord, said: TaskOptions) -> None:
-    """Put what was said for a call on its record."""
+def _say(record: TaskRecord, said: TaskOptions, kept: dict[str, Any] | None) -> None:
+    """Put what was said for a call on its record, and what a row keeps of it."""
     stated = dict(said.said())
     record.idempotency_key = stated.get("idempotency_key")
     record.tags = dict(stated.get("tags") or {})
-    record.options = said.to_json()
+    record.options = kept
